@@ -1,0 +1,120 @@
+// Brings node_modules and dist up to date, and does nothing when they are: `npm start` and `npm test` run it first.
+// Plain JavaScript on Node alone, for it runs before anything is installed.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+const root = import.meta.dirname;
+process.chdir(root);
+
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+if (major < 20 || (major === 20 && minor < 19))
+  fail(`Node ${process.versions.node} is too old: 20.19 or newer is needed.`);
+
+await withLock(".build.lock", () => {
+  const dependencies = fingerprint(["package-lock.json"]);
+  if (read("node_modules/.fingerprint") !== dependencies) {
+    run("Installing dependencies", "npm", [
+      "ci",
+      "--include=dev",
+      "--no-audit",
+      "--no-fund",
+    ]);
+    writeFileSync("node_modules/.fingerprint", dependencies);
+  }
+  const sources = fingerprint([
+    "package-lock.json",
+    "tsconfig.json",
+    "build.mjs",
+    "src",
+    "gen",
+    "test",
+  ]);
+  if (read("dist/.fingerprint") !== sources) {
+    // Built beside dist and swapped in, so that a running server never sees half a build and nothing stale stays.
+    rmSync("dist.next", { recursive: true, force: true });
+    run("Compiling", process.execPath, [
+      "node_modules/typescript/bin/tsc",
+      "--outDir",
+      "dist.next",
+    ]);
+    for (const file of filesUnder(["src", "gen", "test"])) {
+      if (!file.endsWith(".ts")) cpSync(file, join("dist.next", file));
+    }
+    writeFileSync("dist.next/.fingerprint", sources);
+    rmSync("dist", { recursive: true, force: true });
+    renameSync("dist.next", "dist");
+  }
+});
+
+function run(title, command, args) {
+  console.log(`${title}...`);
+  const { status, error } = spawnSync(command, args, { stdio: "inherit" });
+  if (status !== 0)
+    fail(`${title} failed${error ? `: ${error.message}` : ""}.`);
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
+
+/** One digest over the names and contents of all files, so that a changed time stamp alone rebuilds nothing. */
+function fingerprint(paths) {
+  const hash = createHash("sha256").update(process.version);
+  for (const file of filesUnder(paths))
+    hash.update(`${file}\0`).update(readFileSync(file)).update("\0");
+  return hash.digest("hex");
+}
+
+function filesUnder(paths) {
+  return paths.flatMap((path) => {
+    if (!statSync(path).isDirectory()) return [path];
+    const entries = readdirSync(path, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name))
+      .sort();
+  });
+}
+
+function read(path) {
+  return existsSync(path) ? readFileSync(path, "utf8") : undefined;
+}
+
+/** Two builds at once would tear each other's node_modules apart; the second waits for the first. */
+async function withLock(path, work) {
+  for (;;) {
+    try {
+      writeFileSync(path, String(process.pid), { flag: "wx" });
+      break;
+    } catch (error) {
+      if (error.code !== "EEXIST") throw error;
+      const owner = Number(read(path));
+      if (owner > 0 && !isRunning(owner)) rmSync(path, { force: true });
+      else await delay(200);
+    }
+  }
+  process.on("exit", () => rmSync(path, { force: true }));
+  work();
+}
+
+function isRunning(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === "EPERM";
+  }
+}
