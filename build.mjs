@@ -3,6 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
+  chmodSync,
   cpSync,
   existsSync,
   readdirSync,
@@ -25,33 +26,19 @@ if (major < 20 || (major === 20 && minor < 19))
 await withLock(".build.lock", () => {
   const dependencies = fingerprint(["package-lock.json"]);
   if (read("node_modules/.fingerprint") !== dependencies) {
-    run("Installing dependencies", "npm", [
-      "ci",
-      "--include=dev",
-      "--no-audit",
-      "--no-fund",
-    ]);
+    run("Installing dependencies", "npm", ["ci", "--include=dev", "--no-audit", "--no-fund"]);
     writeFileSync("node_modules/.fingerprint", dependencies);
   }
-  const sources = fingerprint([
-    "package-lock.json",
-    "tsconfig.json",
-    "build.mjs",
-    "src",
-    "gen",
-    "test",
-  ]);
+  const sources = fingerprint(["package-lock.json", "tsconfig.json", "build.mjs", "src", "gen", "test"]);
   if (read("dist/.fingerprint") !== sources) {
     // Built beside dist and swapped in, so that a running server never sees half a build and nothing stale stays.
     rmSync("dist.next", { recursive: true, force: true });
-    run("Compiling", process.execPath, [
-      "node_modules/typescript/bin/tsc",
-      "--outDir",
-      "dist.next",
-    ]);
+    run("Compiling", process.execPath, ["node_modules/typescript/bin/tsc", "--outDir", "dist.next"]);
     for (const file of filesUnder(["src", "gen", "test"])) {
       if (!file.endsWith(".ts")) cpSync(file, join("dist.next", file));
     }
+    const { bin } = JSON.parse(readFileSync("package.json", "utf8"));
+    for (const program of Object.values(bin)) chmodSync(program.replace(/^dist/, "dist.next"), 0o755);
     writeFileSync("dist.next/.fingerprint", sources);
     rmSync("dist", { recursive: true, force: true });
     renameSync("dist.next", "dist");
@@ -61,8 +48,7 @@ await withLock(".build.lock", () => {
 function run(title, command, args) {
   console.log(`${title}...`);
   const { status, error } = spawnSync(command, args, { stdio: "inherit" });
-  if (status !== 0)
-    fail(`${title} failed${error ? `: ${error.message}` : ""}.`);
+  if (status !== 0) fail(`${title} failed${error ? `: ${error.message}` : ""}.`);
 }
 
 function fail(message) {
@@ -73,8 +59,7 @@ function fail(message) {
 /** One digest over the names and contents of all files, so that a changed time stamp alone rebuilds nothing. */
 function fingerprint(paths) {
   const hash = createHash("sha256").update(process.version);
-  for (const file of filesUnder(paths))
-    hash.update(`${file}\0`).update(readFileSync(file)).update("\0");
+  for (const file of filesUnder(paths)) hash.update(`${file}\0`).update(readFileSync(file)).update("\0");
   return hash.digest("hex");
 }
 
@@ -95,15 +80,16 @@ function read(path) {
 
 /** Two builds at once would tear each other's node_modules apart; the second waits for the first. */
 async function withLock(path, work) {
-  for (;;) {
+  for (let told = false; ; told = true) {
     try {
       writeFileSync(path, String(process.pid), { flag: "wx" });
       break;
     } catch (error) {
       if (error.code !== "EEXIST") throw error;
       const owner = Number(read(path));
-      if (owner > 0 && !isRunning(owner)) rmSync(path, { force: true });
-      else await delay(200);
+      if (!isRunning(owner)) rmSync(path, { force: true });
+      else if (!told) console.log(`Waiting for another build (process ${owner}; if there is none, remove ${path})...`);
+      await delay(200);
     }
   }
   process.on("exit", () => rmSync(path, { force: true }));
@@ -111,6 +97,7 @@ async function withLock(path, work) {
 }
 
 function isRunning(pid) {
+  if (!(pid > 0)) return false;
   try {
     process.kill(pid, 0);
     return true;

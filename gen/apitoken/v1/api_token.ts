@@ -332,10 +332,10 @@ export const ApiToken: MessageFns<ApiToken> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<ApiToken>, I>>(base?: I): ApiToken {
-    return ApiToken.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ApiToken>): ApiToken {
+    return ApiToken.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ApiToken>, I>>(object: I): ApiToken {
+  fromPartial(object: DeepPartial<ApiToken>): ApiToken {
     const message = createBaseApiToken();
     message.uid = object.uid ?? "";
     message.organizationId = object.organizationId ?? "";
@@ -372,10 +372,6 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
-
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
 
 function toTimestamp(date: Date): Timestamp {
   const seconds = BigInt(Math.trunc(date.getTime() / 1_000));
@@ -419,6 +415,6 @@ export interface MessageFns<T> {
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   fromJSON(object: any): T;
   toJSON(message: T): unknown;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

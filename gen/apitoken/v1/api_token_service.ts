@@ -257,10 +257,10 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<CreateTokenRequest>, I>>(base?: I): CreateTokenRequest {
-    return CreateTokenRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CreateTokenRequest>): CreateTokenRequest {
+    return CreateTokenRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CreateTokenRequest>, I>>(object: I): CreateTokenRequest {
+  fromPartial(object: DeepPartial<CreateTokenRequest>): CreateTokenRequest {
     const message = createBaseCreateTokenRequest();
     message.name = object.name ?? "";
     message.role = object.role ?? "";
@@ -363,10 +363,10 @@ export const CreateTokenResponse: MessageFns<CreateTokenResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<CreateTokenResponse>, I>>(base?: I): CreateTokenResponse {
-    return CreateTokenResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CreateTokenResponse>): CreateTokenResponse {
+    return CreateTokenResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CreateTokenResponse>, I>>(object: I): CreateTokenResponse {
+  fromPartial(object: DeepPartial<CreateTokenResponse>): CreateTokenResponse {
     const message = createBaseCreateTokenResponse();
     message.apiToken = (object.apiToken !== undefined && object.apiToken !== null)
       ? ApiToken.fromPartial(object.apiToken)
@@ -455,10 +455,10 @@ export const GetTokenRequest: MessageFns<GetTokenRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<GetTokenRequest>, I>>(base?: I): GetTokenRequest {
-    return GetTokenRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<GetTokenRequest>): GetTokenRequest {
+    return GetTokenRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<GetTokenRequest>, I>>(object: I): GetTokenRequest {
+  fromPartial(object: DeepPartial<GetTokenRequest>): GetTokenRequest {
     const message = createBaseGetTokenRequest();
     message.name = object.name ?? "";
     message.userId = object.userId ?? "";
@@ -529,10 +529,10 @@ export const GetTokenResponse: MessageFns<GetTokenResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<GetTokenResponse>, I>>(base?: I): GetTokenResponse {
-    return GetTokenResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<GetTokenResponse>): GetTokenResponse {
+    return GetTokenResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<GetTokenResponse>, I>>(object: I): GetTokenResponse {
+  fromPartial(object: DeepPartial<GetTokenResponse>): GetTokenResponse {
     const message = createBaseGetTokenResponse();
     message.apiToken = (object.apiToken !== undefined && object.apiToken !== null)
       ? ApiToken.fromPartial(object.apiToken)
@@ -642,10 +642,10 @@ export const ListTokensRequest: MessageFns<ListTokensRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<ListTokensRequest>, I>>(base?: I): ListTokensRequest {
-    return ListTokensRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ListTokensRequest>): ListTokensRequest {
+    return ListTokensRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ListTokensRequest>, I>>(object: I): ListTokensRequest {
+  fromPartial(object: DeepPartial<ListTokensRequest>): ListTokensRequest {
     const message = createBaseListTokensRequest();
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
@@ -736,10 +736,10 @@ export const ListTokensResponse: MessageFns<ListTokensResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<ListTokensResponse>, I>>(base?: I): ListTokensResponse {
-    return ListTokensResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ListTokensResponse>): ListTokensResponse {
+    return ListTokensResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ListTokensResponse>, I>>(object: I): ListTokensResponse {
+  fromPartial(object: DeepPartial<ListTokensResponse>): ListTokensResponse {
     const message = createBaseListTokensResponse();
     message.apiTokens = object.apiTokens?.map((e) => ApiToken.fromPartial(e)) || [];
     message.nextPageToken = object.nextPageToken ?? "";
@@ -878,10 +878,10 @@ export const RenewTokenRequest: MessageFns<RenewTokenRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<RenewTokenRequest>, I>>(base?: I): RenewTokenRequest {
-    return RenewTokenRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RenewTokenRequest>): RenewTokenRequest {
+    return RenewTokenRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RenewTokenRequest>, I>>(object: I): RenewTokenRequest {
+  fromPartial(object: DeepPartial<RenewTokenRequest>): RenewTokenRequest {
     const message = createBaseRenewTokenRequest();
     message.name = object.name ?? "";
     message.gracePeriod = (object.gracePeriod !== undefined && object.gracePeriod !== null)
@@ -987,10 +987,10 @@ export const RenewTokenResponse: MessageFns<RenewTokenResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<RenewTokenResponse>, I>>(base?: I): RenewTokenResponse {
-    return RenewTokenResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RenewTokenResponse>): RenewTokenResponse {
+    return RenewTokenResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RenewTokenResponse>, I>>(object: I): RenewTokenResponse {
+  fromPartial(object: DeepPartial<RenewTokenResponse>): RenewTokenResponse {
     const message = createBaseRenewTokenResponse();
     message.apiToken = (object.apiToken !== undefined && object.apiToken !== null)
       ? ApiToken.fromPartial(object.apiToken)
@@ -1094,10 +1094,10 @@ export const RevokeTokenRequest: MessageFns<RevokeTokenRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<RevokeTokenRequest>, I>>(base?: I): RevokeTokenRequest {
-    return RevokeTokenRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RevokeTokenRequest>): RevokeTokenRequest {
+    return RevokeTokenRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RevokeTokenRequest>, I>>(object: I): RevokeTokenRequest {
+  fromPartial(object: DeepPartial<RevokeTokenRequest>): RevokeTokenRequest {
     const message = createBaseRevokeTokenRequest();
     message.name = object.name ?? "";
     message.etag = object.etag ?? "";
@@ -1169,10 +1169,10 @@ export const RevokeTokenResponse: MessageFns<RevokeTokenResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<RevokeTokenResponse>, I>>(base?: I): RevokeTokenResponse {
-    return RevokeTokenResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RevokeTokenResponse>): RevokeTokenResponse {
+    return RevokeTokenResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RevokeTokenResponse>, I>>(object: I): RevokeTokenResponse {
+  fromPartial(object: DeepPartial<RevokeTokenResponse>): RevokeTokenResponse {
     const message = createBaseRevokeTokenResponse();
     message.apiToken = (object.apiToken !== undefined && object.apiToken !== null)
       ? ApiToken.fromPartial(object.apiToken)
@@ -1409,10 +1409,6 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function isSet(value: any): boolean {
   return value !== null && value !== undefined;
 }
@@ -1422,6 +1418,6 @@ export interface MessageFns<T> {
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   fromJSON(object: any): T;
   toJSON(message: T): unknown;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -213,10 +213,10 @@ export const VerifyTokenRequest: MessageFns<VerifyTokenRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<VerifyTokenRequest>, I>>(base?: I): VerifyTokenRequest {
-    return VerifyTokenRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<VerifyTokenRequest>): VerifyTokenRequest {
+    return VerifyTokenRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<VerifyTokenRequest>, I>>(object: I): VerifyTokenRequest {
+  fromPartial(object: DeepPartial<VerifyTokenRequest>): VerifyTokenRequest {
     const message = createBaseVerifyTokenRequest();
     message.token = object.token ?? "";
     return message;
@@ -331,10 +331,10 @@ export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<VerifyTokenResponse>, I>>(base?: I): VerifyTokenResponse {
-    return VerifyTokenResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<VerifyTokenResponse>): VerifyTokenResponse {
+    return VerifyTokenResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<VerifyTokenResponse>, I>>(object: I): VerifyTokenResponse {
+  fromPartial(object: DeepPartial<VerifyTokenResponse>): VerifyTokenResponse {
     const message = createBaseVerifyTokenResponse();
     message.active = object.active ?? false;
     message.apiToken = (object.apiToken !== undefined && object.apiToken !== null)
@@ -422,10 +422,6 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function isSet(value: any): boolean {
   return value !== null && value !== undefined;
 }
@@ -435,6 +431,6 @@ export interface MessageFns<T> {
   decode(input: BinaryReader | Uint8Array, length?: number): T;
   fromJSON(object: any): T;
   toJSON(message: T): unknown;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }
