@@ -1,0 +1,124 @@
+// Checks request fields and collects every violation, so that a caller learns all of them at once.
+// Descriptions are fixed texts: input never comes back in an error.
+import { ApiTokenError, type Violation } from "./errors.js";
+import {
+  ALL_USERS,
+  DEFAULT_PAGE_SIZE,
+  DEFAULT_TTL_MS,
+  MAX_GRACE_PERIOD_MS,
+  MAX_NAME_LENGTH,
+  MAX_PAGE_SIZE,
+  MIN_TTL_MS,
+} from "./token.js";
+
+/** google.protobuf.Duration as it arrives: any seconds, any nanos. */
+export interface DurationField {
+  readonly seconds: bigint;
+  readonly nanos: number;
+}
+
+const PRINTABLE = /^(?! )[\x20-\x7e]+(?<! )$/;
+const PRINTABLE_RULE = "must be printable ASCII characters with no space at either end";
+const USER_ID = /^[\x21-\x7e]{1,255}$/;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+const NIL_UUID = /^[0-]+$/;
+const MAX_ETAG_LENGTH = 128;
+
+/** True for what identities may be called; `-` means every user and is nobody's name. */
+export function isIdentityName(text: string): boolean {
+  return USER_ID.test(text) && text !== ALL_USERS;
+}
+
+/** One request's checks. Call a method per field, then `refuseViolations` before anything is done with the values. */
+export class Fields {
+  readonly #violations: Violation[] = [];
+
+  /** Throws INVALID_FIELD with all violations so far, if there are any. */
+  refuseViolations(): void {
+    if (this.#violations.length > 0)
+      throw new ApiTokenError("INVALID_FIELD", {
+        violations: this.#violations,
+      });
+  }
+
+  name(value: string): string {
+    if (value === "") return this.#violation("name", "is required", value, "missing");
+    return this.#printable("name", value);
+  }
+
+  role(value: string): string {
+    return value === "" ? value : this.#printable("role", value);
+  }
+
+  /** The lifetime in milliseconds; the default when unset. */
+  ttl(value: DurationField | undefined, maxMs: number): number {
+    if (value === undefined) return Math.min(DEFAULT_TTL_MS, maxMs);
+    return this.#duration("ttl", value, MIN_TTL_MS, maxMs);
+  }
+
+  /** The grace period in milliseconds; 0 when unset. */
+  gracePeriod(value: DurationField | undefined): number {
+    return value === undefined ? 0 : this.#duration("grace_period", value, 0, MAX_GRACE_PERIOD_MS);
+  }
+
+  /** The UUID in lower case; undefined when not given. */
+  requestId(value: string): string | undefined {
+    if (value === "") return undefined;
+    if (!UUID.test(value) || NIL_UUID.test(value)) {
+      return this.#violation("request_id", "must be a UUID other than the nil UUID", value);
+    }
+    return value.toLowerCase();
+  }
+
+  etag(value: string): string {
+    if (value.length <= MAX_ETAG_LENGTH) return value;
+    return this.#violation("etag", `must have at most ${MAX_ETAG_LENGTH} characters`, value, "too-long");
+  }
+
+  /** The user asked for; `callerId` when not given. */
+  userId(value: string, callerId: string): string {
+    if (value === "") return callerId;
+    if (isIdentityName(value)) return value;
+    return this.#violation("user_id", "must be 1 to 255 visible ASCII characters that name one user", value);
+  }
+
+  /** As `userId`, and `-` for every user. */
+  userIdOrAll(value: string, callerId: string): string {
+    return value === ALL_USERS ? value : this.userId(value, callerId);
+  }
+
+  pageSize(value: number): number {
+    if (value < 0) return this.#violation("page_size", "must not be negative", value);
+    return value === 0 ? DEFAULT_PAGE_SIZE : Math.min(value, MAX_PAGE_SIZE);
+  }
+
+  /** For a page token that did not decode. */
+  refusePageToken(): void {
+    this.#violation("page_token", "is not a page token of this query and caller", undefined);
+  }
+
+  #printable(field: string, value: string): string {
+    if (value.length > MAX_NAME_LENGTH) {
+      return this.#violation(field, `must have at most ${MAX_NAME_LENGTH} characters`, value, "too-long");
+    }
+    return PRINTABLE.test(value) ? value : this.#violation(field, PRINTABLE_RULE, value);
+  }
+
+  #duration(field: string, { seconds, nanos }: DurationField, minMs: number, maxMs: number): number {
+    if (nanos < -999_999_999 || nanos > 999_999_999 || (seconds > 0n && nanos < 0) || (seconds < 0n && nanos > 0)) {
+      return this.#violation(field, "must have nanos within one second and of the sign of seconds", 0);
+    }
+    const totalNanos = seconds * 1_000_000_000n + BigInt(nanos);
+    if (totalNanos < BigInt(minMs) * 1_000_000n || totalNanos > BigInt(maxMs) * 1_000_000n) {
+      return this.#violation(field, `must be from ${minMs / 1000} to ${maxMs / 1000} seconds`, 0);
+    }
+    if (totalNanos % 1_000_000n !== 0n) return this.#violation(field, "must be in whole milliseconds", 0);
+    return Number(totalNanos / 1_000_000n);
+  }
+
+  /** Records the violation and gives the value back, for the checks that follow. */
+  #violation<T>(field: string, description: string, value: T, kind: Violation["kind"] = "invalid"): T {
+    this.#violations.push({ field, description, kind });
+    return value;
+  }
+}

@@ -1,0 +1,48 @@
+// Tells whether a presented token is alive. On the path of somebody's every call: one store read, no write, and a
+// string that cannot be a token costs no read at all.
+import { authorize, type Principal } from "./access.js";
+import type { Token } from "./token.js";
+import type { TokenStore } from "./token-store.js";
+import { hashSecret, isSameHash, parseToken } from "./token-string.js";
+
+/** A dead token is an answer, not an error. */
+export type Verification =
+  | {
+      readonly active: true;
+      readonly token: Token;
+      readonly secret: "current" | "previous";
+    }
+  | {
+      readonly active: false;
+      readonly reason: "malformed" | "unknown" | "superseded";
+    };
+
+export class TokenVerifier {
+  readonly #store: TokenStore;
+  readonly #tokenPrefix: string;
+
+  constructor(store: TokenStore, tokenPrefix: string) {
+    this.#store = store;
+    this.#tokenPrefix = tokenPrefix;
+  }
+
+  /** Fails closed: throws STORE_UNAVAILABLE when the store cannot be asked. */
+  async verify(caller: Principal, bearer: string): Promise<Verification> {
+    authorize(caller, "verify", caller.userId);
+    const presented = parseToken(this.#tokenPrefix, bearer);
+    if (presented === undefined) return { active: false, reason: "malformed" };
+    const token = await this.#store.read(presented.uid);
+    if (token === undefined) return { active: false, reason: "unknown" };
+
+    const presentedHash = hashSecret(presented.secret);
+    if (isSameHash(presentedHash, token.secretHash)) {
+      this.#store.recordUse(token);
+      return { active: true, token, secret: "current" };
+    }
+    if (token.previousSecretHash === undefined || !isSameHash(presentedHash, token.previousSecretHash)) {
+      return { active: false, reason: "unknown" };
+    }
+    if (token.previousSecretExpireTimeMs === undefined) return { active: false, reason: "superseded" };
+    return { active: true, token, secret: "previous" };
+  }
+}
