@@ -1,0 +1,164 @@
+// The token store on Redis: the domain's commands as script calls, and their answers as tokens.
+import { ApiTokenError } from "../domain/errors.js";
+import type { ListPosition } from "../domain/page-token.js";
+import type { Replay } from "../domain/replay.js";
+import type { Owner, Token } from "../domain/token.js";
+import type {
+  CreateCommand,
+  ListQuery,
+  RenewCommand,
+  RevokeCommand,
+  StoredToken,
+  TokenStore,
+} from "../domain/token-store.js";
+import { ID_LENGTH, randomText, splitUid } from "../domain/token-string.js";
+import type { RedisConnection } from "./connection.js";
+import { decodeToken, FIELDS, hasPreviousExpiry, indexAndTokens, receiptKey, tokenKey } from "./layout.js";
+import * as scripts from "./scripts.js";
+
+const OPERATION_LENGTH = 16;
+/** AIP-155 leaves the time to the service. */
+const REPLAYABLE_MS = 10 * 60_000;
+const NOTE_ATTEMPTS = 4;
+const NOTE_RETRY_MS = 250;
+
+export class RedisTokenStore implements TokenStore {
+  readonly #redis: RedisConnection;
+  readonly #lastUsedResolutionMs: number;
+  /** Tokens whose use is on its way to Redis. */
+  readonly #usesUnderWay = new Set<string>();
+
+  constructor(redis: RedisConnection, options: { lastUsedResolutionMs: number }) {
+    this.#redis = redis;
+    this.#lastUsedResolutionMs = options.lastUsedResolutionMs;
+  }
+
+  async create(command: CreateCommand) {
+    const { organizationId, uid, role, ttlMs, secretHash, maxTokensPerUser } = command;
+    const args = [organizationId, splitUid(uid).id, role, ttlMs, secretHash, maxTokensPerUser];
+    const answer = await this.#mutate(scripts.create, command, args);
+    if (answer[0] === "ok") return { outcome: "created" as const, token: tokenOf(answer, command) };
+    if (answer[0] === "replayed") return replayed(answer, command);
+    if (answer[0] === "collision") throw new Error("a new uid is taken");
+    return { outcome: answer[0] };
+  }
+
+  async renew(command: RenewCommand) {
+    const args = [command.secretHash, command.gracePeriodMs, command.etag];
+    const answer = await this.#mutate(scripts.renew, command, args);
+    if (answer[0] === "ok") return { outcome: "renewed" as const, token: tokenOf(answer, command) };
+    if (answer[0] === "replayed") return replayed(answer, command);
+    return { outcome: answer[0] };
+  }
+
+  async revoke(command: RevokeCommand) {
+    const answer = await this.#mutate(scripts.revoke, { ...command, replay: undefined }, [command.etag]);
+    if (answer[0] === "ok") return { outcome: "revoked" as const, token: tokenOf(answer, command) };
+    return { outcome: answer[0] };
+  }
+
+  async get(owner: Owner, name: string): Promise<Token | undefined> {
+    const { keys } = indexAndTokens(owner.organizationId);
+    const answer = await this.#redis.read((redis) => scripts.get(redis, keys, [owner.userId, name]));
+    return answer[0] === "ok" ? tokenOf(answer, { ...owner, name }) : undefined;
+  }
+
+  async list({ organizationId, userId, after, limit }: ListQuery) {
+    const { tag, keys } = indexAndTokens(organizationId);
+    // Members are `user \0 name \0 id`: `~` sorts behind every id, and \1 behind every name of the user.
+    const first = userId === undefined ? "-" : `[${userId}\0`;
+    const start = after === undefined ? first : `(${after.userId}\0${after.name}\0~`;
+    const stop = userId === undefined ? "+" : `(${userId}\u0001`;
+    const args = [start, stop, limit, ID_LENGTH];
+    const [, nowMs, replies, next] = await this.#redis.read((redis) => scripts.list(redis, keys, args));
+    const tokens = replies.map(([id, values]) => complete(decodeToken(tag + id, values, Number(nowMs))));
+    const isAskedFor = (token: Token) =>
+      token.organizationId === organizationId && (userId === undefined || token.userId === userId);
+    if (!tokens.every(isAskedFor)) throw new Error("Redis answered about another owner's token");
+    return { tokens, next: next === "" ? undefined : position(next) };
+  }
+
+  async read(uid: string): Promise<StoredToken | undefined> {
+    const values = await this.#redis.read((redis) => redis.hmget(tokenKey(splitUid(uid)), ...FIELDS));
+    // Only a token that had a grace period needs the clock; asked after the read, it can only end the grace earlier.
+    const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock() : 0;
+    return decodeToken(uid, values, nowMs);
+  }
+
+  recordUse(used: StoredToken): void {
+    const key = `${used.uid}.${used.generation}`;
+    if (this.#usesUnderWay.has(key) || this.#isFresh(used)) return;
+    this.#usesUnderWay.add(key);
+    void this.#noteUse(used).finally(() => this.#usesUnderWay.delete(key));
+  }
+
+  #isFresh({ lastUsedTimeMs }: StoredToken): boolean {
+    return lastUsedTimeMs !== undefined && this.#redis.nowMs() < lastUsedTimeMs + this.#lastUsedResolutionMs;
+  }
+
+  /** Tries for as long as the note would come in time; after that the next use is noted instead. */
+  async #noteUse({ uid, generation, requestHash }: StoredToken): Promise<void> {
+    const parts = splitUid(uid);
+    const key = tokenKey(parts);
+    const receipt = requestHash === undefined ? key : receiptKey(parts.tag, requestHash);
+    for (let attempt = 0; attempt < NOTE_ATTEMPTS; attempt += 1) {
+      try {
+        await scripts.recordUse(this.#redis.writes, [key, receipt], [generation]);
+        return;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, NOTE_RETRY_MS).unref());
+      }
+    }
+  }
+
+  /** Runs a mutation with what they all take first; see lua/mutation.lua. */
+  async #mutate<Reply extends readonly [word: string, ...rest: unknown[]]>(
+    script: scripts.Script<Reply>,
+    command: Owner & {
+      readonly name: string;
+      readonly replay: Replay | undefined;
+    },
+    extraArgs: readonly (string | number)[],
+  ): Promise<Exclude<Reply, scripts.Late>> {
+    const { tag, keys } = indexAndTokens(command.organizationId);
+    const operation = randomText(OPERATION_LENGTH);
+    const { requestHash = "", fingerprint = "", sealedSecret = "" } = command.replay ?? {};
+    const receipt = receiptKey(tag, requestHash === "" ? operation : requestHash);
+    const args = [operation, this.#redis.notAfterMs(), command.userId, command.name];
+    args.push(requestHash, fingerprint, sealedSecret, REPLAYABLE_MS, ...extraArgs);
+    const answer = await this.#redis.mutate((redis) => script(redis, [...keys, receipt], args));
+    if (answer[0] !== "late") return answer as Exclude<Reply, scripts.Late>;
+    // It reached Redis too late and changed nothing: either a stall, or Redis's clock was set.
+    this.#redis.readClock().catch(() => {});
+    throw new ApiTokenError("STORE_UNAVAILABLE", { cause: "late" });
+  }
+}
+
+/** The token of an answer. What it says of itself must be what was asked for: a mixed-up reply stops here. */
+function tokenOf(answer: scripts.TokenAnswer, asked: Owner & { readonly name: string }): StoredToken {
+  const [, nowMs, [id, values]] = answer;
+  const { tag } = indexAndTokens(asked.organizationId);
+  const token = complete(decodeToken(tag + id, values, Number(nowMs)));
+  const isAskedFor =
+    token.organizationId === asked.organizationId && token.userId === asked.userId && token.name === asked.name;
+  if (!isAskedFor) throw new Error("Redis answered about another token");
+  return token;
+}
+
+function replayed(answer: scripts.ReplayedAnswer, asked: Owner & { readonly name: string }) {
+  return {
+    outcome: "replayed" as const,
+    token: tokenOf(answer, asked),
+    sealedSecret: answer[3],
+  };
+}
+
+function complete(token: StoredToken | undefined): StoredToken {
+  if (token === undefined) throw new Error("Redis answered with a token that lacks fields");
+  return token;
+}
+
+function position(entry: string): ListPosition {
+  const [userId = "", name = ""] = entry.split("\0");
+  return { userId, name };
+}

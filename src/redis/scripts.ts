@@ -1,0 +1,61 @@
+// The Lua scripts as typed functions. Every write of a token is one of them; src/redis/lua/*.lua say what each does.
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { Redis } from "ioredis";
+import { FIELDS, type FieldValues } from "./layout.js";
+
+/** A token in an answer: its id and the values of FIELDS. */
+export type TokenReply = readonly [id: string, values: FieldValues];
+
+/** An answer without a token, by its first word. */
+type Refusal<Word extends string> = Word extends string ? readonly [word: Word, nowMs: string] : never;
+export type TokenAnswer = readonly [word: string, nowMs: string, token: TokenReply, ...rest: string[]];
+/** The mutation was applied, now or by an earlier sending of the same command. */
+type Applied = readonly [word: "ok", nowMs: string, token: TokenReply];
+/** The request_id was answered before. */
+export type ReplayedAnswer = readonly [word: "replayed", nowMs: string, token: TokenReply, sealed: string];
+/** The mutation came after its not-after time and was not applied. */
+export type Late = Refusal<"late">;
+
+export const create = script<
+  Applied | ReplayedAnswer | Late | Refusal<"reused" | "expired" | "exists" | "limit" | "collision">
+>(3, "mutation", "create");
+export const renew = script<Applied | ReplayedAnswer | Late | Refusal<"reused" | "expired" | "missing" | "conflict">>(
+  3,
+  "mutation",
+  "renew",
+);
+export const revoke = script<Applied | Late | Refusal<"missing" | "conflict">>(3, "mutation", "revoke");
+export const get = script<Applied | Refusal<"missing">>(2, "get");
+export const list = script<readonly ["ok", nowMs: string, readonly TokenReply[], next: string]>(2, "list");
+export const recordUse = bareScript<"ok" | "gone">(2, source("record-use"));
+
+/** Runs the script: its keys, then its arguments. Rejects with whatever ioredis rejects with. */
+export type Script<Reply> = (
+  redis: Redis,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+) => Promise<Reply>;
+
+function script<Reply>(numberOfKeys: number, ...parts: readonly string[]): Script<Reply> {
+  const fields = `local FIELDS = { ${FIELDS.map((field) => `'${field}'`).join(", ")} }\n`;
+  return bareScript(numberOfKeys, fields + ["prelude", ...parts].map(source).join("\n"));
+}
+
+function bareScript<Reply>(numberOfKeys: number, lua: string): Script<Reply> {
+  const sha = createHash("sha1").update(lua).digest("hex");
+  return async (redis, keys, args) => {
+    if (keys.length !== numberOfKeys) throw new Error(`the script takes ${numberOfKeys} keys, not ${keys.length}`);
+    try {
+      return (await redis.evalsha(sha, numberOfKeys, ...keys, ...args)) as Reply;
+    } catch (error) {
+      // A Redis that restarted or was flushed has lost the script; it has run nothing.
+      if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+      return (await redis.eval(lua, numberOfKeys, ...keys, ...args)) as Reply;
+    }
+  };
+}
+
+function source(name: string): string {
+  return readFileSync(new URL(`lua/${name}.lua`, import.meta.url), "utf8");
+}

@@ -1,0 +1,190 @@
+// What the tests stand on: a real Redis, a real server and a real client, each started by the test that needs it.
+import { mkdtemp, rm } from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { credentials, Metadata, type ServiceError, status as Status } from "@grpc/grpc-js";
+import { pino } from "pino";
+import { ApiTokenServiceClient } from "../gen/apitoken/v1/api_token_service.js";
+import { TokenVerificationServiceClient } from "../gen/apitoken/v1/token_verification_service.js";
+import { BadRequest, ErrorInfo } from "../gen/google/rpc/error_details.js";
+import { Status as RpcStatus } from "../gen/google/rpc/status.js";
+import { developmentPrincipal } from "../src/auth/development.js";
+import { TokenService } from "../src/domain/token-service.js";
+import { TokenVerifier } from "../src/domain/token-verifier.js";
+import { type GrpcServer, startGrpcServer } from "../src/grpc/server.js";
+import { RedisConnection } from "../src/redis/connection.js";
+import { type PrivateRedis, startPrivateRedis } from "../src/redis/private/private-redis.js";
+import { findRedisServer } from "../src/redis/private/redis-server.js";
+import { RedisTokenStore } from "../src/redis/redis-token-store.js";
+
+/** The redis-server that `apitokend` would use on this machine; fetched when there is none. */
+export function redisServer() {
+  return findRedisServer({
+    explicitPath: process.env["REDIS_SERVER_BIN"] || undefined,
+    searchPath: process.env["PATH"] ?? "",
+    cacheDir: join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "api-token-service"),
+    report: () => {},
+  });
+}
+
+/** A folder of the test's own; `remove` it at the end. */
+export async function temporaryFolder(): Promise<{ path: string; remove(): Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), "apitoken-"));
+  return { path, remove: () => rm(path, { recursive: true, force: true }) };
+}
+
+/** An empty Redis with a connection to it. */
+export async function startRedis() {
+  const folder = await temporaryFolder();
+  const server = await redisServer();
+  const redis: PrivateRedis = await startPrivateRedis({
+    server,
+    dataDir: folder.path,
+    appendFsync: "everysec",
+    log: pino({ level: "silent" }),
+  });
+  const connection = await connect(redis.socketPath);
+  return {
+    socketPath: redis.socketPath,
+    connection,
+    /** Ends the server and leaves the connection trying. */
+    shutDown: () => redis.stop(),
+    stop: async () => {
+      connection.close();
+      await redis.stop();
+      await folder.remove();
+    },
+  };
+}
+
+/** A connection that is ready. */
+export async function connect(url: string): Promise<RedisConnection> {
+  const connection = new RedisConnection(url);
+  await eventually(async () => {
+    await connection.ping();
+    await connection.readClock();
+  });
+  return connection;
+}
+
+/** A server on port 0 over an empty Redis, with clients. */
+export async function startService(policy: { maxTokensPerUser?: number; maxTtlMs?: number } = {}) {
+  const redis = await startRedis();
+  const store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 60_000 });
+  const { maxTokensPerUser = 1000, maxTtlMs = 365 * 86_400_000 } = policy;
+  const server: GrpcServer = await startGrpcServer({
+    address: "127.0.0.1:0",
+    identify: developmentPrincipal,
+    log: pino({ level: "silent" }),
+    tokens: new TokenService(store, { tokenPrefix: "apt", maxTtlMs, maxTokensPerUser }),
+    verifier: new TokenVerifier(store, "apt"),
+  });
+  server.health.setServing(true);
+  const tokens = new ApiTokenServiceClient(server.address, credentials.createInsecure());
+  const verification = new TokenVerificationServiceClient(server.address, credentials.createInsecure());
+  return {
+    ...server,
+    redis,
+    tokens: rpcs(tokens),
+    verification: rpcs(verification),
+    stop: async () => {
+      tokens.close();
+      verification.close();
+      await server.drain();
+      await redis.stop();
+    },
+  };
+}
+
+export type Service = Awaited<ReturnType<typeof startService>>;
+
+/** Who calls; the development identity of DESIGN section 6. */
+export interface As {
+  readonly organization?: string;
+  readonly user?: string;
+  readonly admin?: boolean;
+}
+
+export function metadataOf({ organization, user, admin }: As = {}): Metadata {
+  const metadata = new Metadata();
+  if (organization !== undefined) metadata.set("x-organization-id", organization);
+  if (user !== undefined) metadata.set("x-user-id", user);
+  if (admin !== undefined) metadata.set("x-organization-admin", String(admin));
+  return metadata;
+}
+
+/** A refused call with its details unpacked. */
+export class RpcError extends Error {
+  readonly code: string;
+  readonly reason: string | undefined;
+  readonly sqlState: string | undefined;
+  /** `field: description` of each BadRequest violation. */
+  readonly violations: readonly string[];
+  readonly detailTypes: readonly string[];
+
+  constructor(error: ServiceError) {
+    super(error.details);
+    this.code = Status[error.code];
+    const [bytes] = error.metadata?.get("grpc-status-details-bin") ?? [];
+    const details = bytes === undefined ? [] : RpcStatus.decode(bytes as Buffer).details;
+    const find = (name: string) => details.find(({ typeUrl }) => typeUrl === `type.googleapis.com/google.rpc.${name}`);
+    const info = find("ErrorInfo");
+    const decoded = info && ErrorInfo.decode(info.value);
+    this.reason = decoded?.reason;
+    this.sqlState = decoded?.metadata["sql_state"];
+    const badRequest = find("BadRequest");
+    const violations = badRequest ? BadRequest.decode(badRequest.value).fieldViolations : [];
+    this.violations = violations.map(({ field, description }) => `${field}: ${description}`);
+    this.detailTypes = details.map(({ typeUrl }) => typeUrl.replace("type.googleapis.com/google.rpc.", ""));
+  }
+}
+
+type Unary<Request, Response> = (
+  request: Request,
+  metadata: Metadata,
+  options: { deadline: number },
+  callback: (error: ServiceError | null, response: Response) => void,
+) => unknown;
+
+type Rpcs<Client> = {
+  [Name in keyof Client as Client[Name] extends Unary<never, unknown> ? Name : never]: Client[Name] extends Unary<
+    infer Request,
+    infer Response
+  >
+    ? (request: Partial<Request>, as?: As) => Promise<Response>
+    : never;
+};
+
+/** The unary methods of a client as promises that reject with RpcError. Unset request fields get their defaults. */
+export function rpcs<Client extends object>(client: Client): Rpcs<Client> {
+  return new Proxy({} as Rpcs<Client>, {
+    get: (_target, name) => {
+      // grpc-js hangs the method's definition on it; decoding no bytes yields the request with all defaults.
+      const method = Reflect.get(client, name) as Unary<unknown, unknown> & {
+        requestDeserialize(bytes: Buffer): object;
+      };
+      return (fields: object, as?: As) =>
+        new Promise((resolve, reject) => {
+          const request = { ...method.requestDeserialize(Buffer.alloc(0)), ...fields };
+          const options = { deadline: Date.now() + 10_000 };
+          method.call(client, request, metadataOf(as), options, (error, response) => {
+            if (error) reject(new RpcError(error));
+            else resolve(response);
+          });
+        });
+    },
+  });
+}
+
+/** Repeats until it no longer rejects; rejects with the last error after the limit. */
+export async function eventually<T>(attempt: () => Promise<T> | T, limitMs = 5000): Promise<T> {
+  const endMs = performance.now() + limitMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > endMs) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}

@@ -1,0 +1,144 @@
+// Each Lua script alone: run at most once, never too late, and the TTL that it leaves, as Redis sees it.
+import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
+import type { Redis } from "ioredis";
+import { FIELDS } from "../../src/redis/layout.js";
+import * as scripts from "../../src/redis/scripts.js";
+import { startRedis } from "../harness.js";
+
+const INDEX = "apitoken:{t}:index";
+const TOKENS = "apitoken:{t}:token:";
+const receipt = (id: string) => `apitoken:{t}:receipt:${id}`;
+const ID = "abcdefghijkl";
+const TOKEN = TOKENS + ID;
+const LATER = 8_000_000_000_000;
+const TTL_MS = 3_600_000;
+
+let server: Awaited<ReturnType<typeof startRedis>>;
+let redis: Redis;
+beforeAll(async () => {
+  server = await startRedis();
+  redis = server.connection.writes;
+});
+beforeEach(() => redis.flushall());
+afterAll(() => server.stop());
+
+const keys = (operation: string, request = "") => [INDEX, TOKENS, receipt(request || operation)];
+const common = (operation: string, request = "", notAfterMs = LATER) =>
+  [operation, notAfterMs, "alice", "my_token", request, request && "fields", request && "sealed", 600_000] as const;
+const create = (operation = "op-create", request = "", notAfterMs = LATER) => {
+  const args = [...common(operation, request, notAfterMs), "acme", ID, "", TTL_MS, "hash-1", 1000];
+  return scripts.create(redis, keys(operation, request), args);
+};
+const renew = (operation: string, request = "", notAfterMs = LATER) =>
+  scripts.renew(redis, keys(operation, request), [...common(operation, request, notAfterMs), "hash-2", 60_000, ""]);
+const revoke = (operation: string, notAfterMs = LATER) =>
+  scripts.revoke(redis, keys(operation), [...common(operation, "", notAfterMs), ""]);
+
+/** How far the key's TTL is from the lifetime, in ms. */
+async function ttlErrorMs(): Promise<number> {
+  return TTL_MS - (await redis.pttl(TOKEN));
+}
+
+async function expectFreshTtl(): Promise<void> {
+  const errorMs = await ttlErrorMs();
+  expect(errorMs).toBeGreaterThanOrEqual(0);
+  expect(errorMs).toBeLessThan(1000);
+}
+
+test("create writes the hash with its TTL, the index entry and the receipt", async () => {
+  const [word, nowMs, [id, values]] = (await create()) as Extract<
+    Awaited<ReturnType<typeof create>>,
+    readonly ["ok", ...unknown[]]
+  >;
+  expect([word, id]).toEqual(["ok", ID]);
+  const hash = { o: "acme", u: "alice", n: "my_token", c: nowMs, t: String(TTL_MS), g: "1", s: "hash-1" };
+  expect(await redis.hgetall(TOKEN)).toEqual(hash);
+  expect(values).toEqual(FIELDS.map((field) => (hash as Record<string, string>)[field] ?? null));
+  expect(await redis.zrange(INDEX, 0, -1)).toEqual([`alice\0my_token\0${ID}`]);
+  await expectFreshTtl();
+});
+
+test("create refuses an id that is taken", async () => {
+  await redis.hset(TOKEN, "c", "1", "t", String(LATER));
+  expect((await create())[0]).toBe("collision");
+  expect(await redis.zcard(INDEX)).toBe(0);
+});
+
+test("renew restarts the TTL", async () => {
+  await create();
+  await redis.pexpire(TOKEN, 5000);
+  expect((await renew("op-renew"))[0]).toBe("ok");
+  await expectFreshTtl();
+});
+
+test("record-use leaves the TTL as it is", async () => {
+  await create();
+  await redis.pexpireat(TOKEN, LATER);
+  expect(await scripts.recordUse(redis, [TOKEN, TOKEN], [1])).toBe("ok");
+  expect(await redis.pexpiretime(TOKEN)).toBe(LATER);
+});
+
+test("record-use makes no key where there is none, and touches no other generation", async () => {
+  expect(await scripts.recordUse(redis, [TOKEN, TOKEN], [1])).toBe("gone");
+  expect(await redis.exists(TOKEN)).toBe(0);
+  await create();
+  expect(await scripts.recordUse(redis, [TOKEN, TOKEN], [2])).toBe("gone");
+  expect(await redis.hexists(TOKEN, "a")).toBe(0);
+});
+
+test("record-use takes the sealed answer away and leaves the rest of the receipt", async () => {
+  await create("op-create", "request");
+  await scripts.recordUse(redis, [TOKEN, receipt("request")], [1]);
+  expect(await redis.hexists(receipt("request"), "sealed")).toBe(0);
+  expect(await redis.hget(receipt("request"), "f")).toBe("fields");
+  expect(await redis.pttl(receipt("request"))).toBeGreaterThan(590_000);
+});
+
+test("revoke ends the hash and the index entry", async () => {
+  await create();
+  expect((await revoke("op-revoke"))[0]).toBe("ok");
+  expect(await redis.exists(TOKEN, INDEX)).toBe(0);
+});
+
+test("a command sent twice runs once and answers the same, whatever happened in between", async () => {
+  const created = await create("op-1", "request");
+  expect(await create("op-1", "request")).toEqual(created);
+  const renewed = await renew("op-2");
+  expect(await renew("op-2")).toEqual(renewed);
+  await renew("op-3");
+  expect(await renew("op-2")).toEqual(renewed);
+  expect(await redis.hget(TOKEN, "g")).toBe("3");
+  const revoked = await revoke("op-4");
+  expect(revoked[0]).toBe("ok");
+  expect(await revoke("op-4")).toEqual(revoked);
+  expect((await renew("op-3"))[0]).toBe("ok");
+});
+
+test("a mutation after its not-after time changes nothing", async () => {
+  const now = await server.connection.readClock();
+  expect((await create("op-1", "", now - 1))[0]).toBe("late");
+  expect(await redis.dbsize()).toBe(0);
+  await create("op-2");
+  const before = await redis.hgetall(TOKEN);
+  expect((await renew("op-3", "", now - 1))[0]).toBe("late");
+  expect((await revoke("op-4", now - 1))[0]).toBe("late");
+  expect(await redis.hgetall(TOKEN)).toEqual(before);
+});
+
+test("the receipt of a call without request_id outlives every resend, and not much more", async () => {
+  const now = await server.connection.readClock();
+  await create("op-1", "", now + 600);
+  const expireMs = await redis.pexpiretime(receipt("op-1"));
+  expect(expireMs).toBe(now + 1600);
+});
+
+test("get drops the index entry of an expired token", async () => {
+  await create();
+  await redis.del(TOKEN);
+  expect((await scripts.get(redis, [INDEX, TOKENS], ["alice", "my_token"]))[0]).toBe("missing");
+  expect(await redis.exists(INDEX)).toBe(0);
+});
+
+test("a script called with the wrong number of keys does not run", async () => {
+  await expect(scripts.get(redis, [INDEX], [])).rejects.toThrow("the script takes 2 keys, not 1");
+});
