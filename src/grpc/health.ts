@@ -1,0 +1,54 @@
+// grpc.health.v1: whether this server can answer, told to those who ask (Check, List) and those who wait (Watch).
+import { type ServerWritableStream, status as Status } from "@grpc/grpc-js";
+import {
+  type HealthCheckRequest,
+  type HealthCheckResponse,
+  type HealthServer,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+} from "../../gen/grpc/health/v1/health.js";
+
+type Watcher = ServerWritableStream<HealthCheckRequest, HealthCheckResponse>;
+
+/** One state for the server and each of its services, for they all stand and fall with the store. */
+export class Health {
+  readonly handlers: HealthServer;
+  readonly #services: ReadonlySet<string>;
+  readonly #watchers = new Map<Watcher, ServingStatus>();
+  #status: ServingStatus = ServingStatus.NOT_SERVING;
+
+  /** `services`: full names. The empty name is the server itself. */
+  constructor(services: readonly string[]) {
+    this.#services = new Set(["", ...services]);
+    this.handlers = {
+      check: ({ request }, callback) => {
+        if (this.#services.has(request.service)) callback(null, { status: this.#status });
+        else callback({ code: Status.NOT_FOUND, details: "unknown service" });
+      },
+      list: (_call, callback) => {
+        const entries = [...this.#services].map((service) => [service, { status: this.#status }] as const);
+        callback(null, { statuses: Object.fromEntries(entries) });
+      },
+      watch: (call) => {
+        this.#watchers.set(call, this.#send(call));
+        call.on("cancelled", () => this.#watchers.delete(call));
+      },
+    };
+  }
+
+  setServing(isServing: boolean): void {
+    this.#status = isServing ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
+    for (const [watcher, last] of this.#watchers) {
+      if (last !== this.#statusOf(watcher.request.service)) this.#watchers.set(watcher, this.#send(watcher));
+    }
+  }
+
+  #send(watcher: Watcher): ServingStatus {
+    const status = this.#statusOf(watcher.request.service);
+    watcher.write({ status });
+    return status;
+  }
+
+  #statusOf(service: string): ServingStatus {
+    return this.#services.has(service) ? this.#status : ServingStatus.SERVICE_UNKNOWN;
+  }
+}

@@ -1,0 +1,57 @@
+// Domain values as messages of the contract.
+import type { ApiToken } from "../../gen/apitoken/v1/api_token.js";
+import { InactiveReason, Secret, type VerifyTokenResponse } from "../../gen/apitoken/v1/token_verification_service.js";
+import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
+import { etagOf, expireTimeMs, type Token } from "../domain/token.js";
+import type { IssuedToken } from "../domain/token-service.js";
+import type { Verification } from "../domain/token-verifier.js";
+
+export function apiToken(token: Token): ApiToken {
+  const { lastUsedTimeMs, previousSecretExpireTimeMs } = token;
+  return {
+    uid: token.uid,
+    organizationId: token.organizationId,
+    userId: token.userId,
+    name: token.name,
+    role: token.role,
+    createTime: fromMs(token.createTimeMs),
+    expireTime: fromMs(expireTimeMs(token)),
+    lastUsedTime: lastUsedTimeMs === undefined ? undefined : fromMs(lastUsedTimeMs),
+    ttl: fromMs(token.ttlMs),
+    generation: BigInt(token.generation),
+    etag: etagOf(token),
+    previousSecretExpireTime: previousSecretExpireTimeMs === undefined ? undefined : fromMs(previousSecretExpireTimeMs),
+  };
+}
+
+/** CreateTokenResponse and RenewTokenResponse alike. */
+export function issuedToken({ token, bearer, replayed }: IssuedToken) {
+  return { apiToken: apiToken(token), token: bearer, replayed };
+}
+
+const SECRETS = {
+  current: Secret.SECRET_CURRENT,
+  previous: Secret.SECRET_PREVIOUS,
+} as const;
+const REASONS = {
+  malformed: InactiveReason.INACTIVE_REASON_MALFORMED,
+  unknown: InactiveReason.INACTIVE_REASON_UNKNOWN,
+  superseded: InactiveReason.INACTIVE_REASON_SUPERSEDED,
+} as const;
+
+export function verification(answer: Verification): VerifyTokenResponse {
+  const secret = answer.active ? SECRETS[answer.secret] : Secret.SECRET_UNSPECIFIED;
+  const reason = answer.active ? InactiveReason.INACTIVE_REASON_UNSPECIFIED : REASONS[answer.reason];
+  return {
+    active: answer.active,
+    apiToken: answer.active ? apiToken(answer.token) : undefined,
+    secret,
+    reason,
+  };
+}
+
+/** A Timestamp or a Duration; both are seconds and nanos. Milliseconds are never negative here. */
+function fromMs(ms: number): Timestamp {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 };
+}
