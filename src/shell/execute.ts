@@ -1,0 +1,69 @@
+// Carries out one statement: which call it makes and what came of it.
+// Must not know how results and errors are shown.
+import type { ApiToken } from "../../gen/apitoken/v1/api_token.js";
+import type { ApiTokenClient } from "./client.js";
+import type { Statement } from "./parser.js";
+
+const SECONDS_PER_DAY = 86_400;
+const SECONDS_PER_HOUR = 3_600;
+
+/** What a statement did. `token` is a secret: it is here to be shown once. */
+export type Result =
+  | { readonly kind: "list"; readonly apiTokens: readonly ApiToken[] }
+  | { readonly kind: "description"; readonly apiToken: ApiToken }
+  | ChangeResult;
+
+export interface ChangeResult {
+  readonly kind: "change";
+  readonly command: "CREATE" | "ALTER" | "DROP";
+  readonly name: string;
+  readonly summary: string;
+  readonly token: string | undefined;
+  readonly apiToken: ApiToken | undefined;
+}
+
+/** Throws RpcError when the server refuses or cannot be reached. */
+export async function execute(statement: Statement, client: ApiTokenClient): Promise<Result> {
+  switch (statement.kind) {
+    case "create": {
+      const { name, role, expiresInDays } = statement;
+      const response = await client.createToken(name, role ?? "", scale(expiresInDays, SECONDS_PER_DAY));
+      return change("CREATE", name, "created", response);
+    }
+    case "renew": {
+      const { name, gracePeriodHours } = statement;
+      const response = await client.renewToken(name, scale(gracePeriodHours, SECONDS_PER_HOUR));
+      return change("ALTER", name, "refreshed", response);
+    }
+    case "drop": {
+      const apiToken = await client.revokeToken(statement.name);
+      return change("DROP", statement.name, "dropped", {
+        apiToken,
+        token: undefined,
+      });
+    }
+    case "describe": {
+      const apiToken = await client.getToken(statement.name);
+      if (apiToken === undefined) throw new Error("the server answered without a token");
+      return { kind: "description", apiToken };
+    }
+    case "list":
+      return { kind: "list", apiTokens: await client.listTokens() };
+    default:
+      return statement satisfies never;
+  }
+}
+
+function change(
+  command: ChangeResult["command"],
+  name: string,
+  done: string,
+  { apiToken, token }: { apiToken: ApiToken | undefined; token: string | undefined },
+): ChangeResult {
+  const summary = `api_token ${name} was successfully ${done}`;
+  return { kind: "change", command, name, summary, token, apiToken };
+}
+
+function scale(amount: number | undefined, seconds: number): number | undefined {
+  return amount === undefined ? undefined : amount * seconds;
+}

@@ -1,0 +1,198 @@
+// Turns statement text into statements, one function per statement.
+// Must not know how a statement is carried out, nor the server's limits on names and lifetimes.
+import { nextToken, type Token, unexpected } from "./scanner.js";
+
+// google.protobuf.Duration ends at 10,000 years of 365.25 days.
+const MAX_DAYS = 3_652_500;
+const MAX_HOURS = MAX_DAYS * 24;
+
+export interface CreateStatement {
+  readonly kind: "create";
+  readonly name: string;
+  readonly role: string | undefined;
+  readonly expiresInDays: number | undefined;
+}
+
+export interface RenewStatement {
+  readonly kind: "renew";
+  readonly name: string;
+  readonly gracePeriodHours: number | undefined;
+}
+
+export interface NamedStatement {
+  readonly kind: "drop" | "describe";
+  readonly name: string;
+}
+
+export interface ListStatement {
+  readonly kind: "list";
+}
+
+export type Statement = CreateStatement | RenewStatement | NamedStatement | ListStatement;
+
+/**
+ * All statements of a text, separated by `;` (the last one may be missing; empty statements are skipped).
+ * Throws StatementSyntaxError at the first fault, and nothing else, whatever the text.
+ */
+export function parseStatements(text: string): Statement[] {
+  const cursor = new Cursor(text);
+  const statements: Statement[] = [];
+  while (cursor.token.kind !== "end") {
+    if (cursor.takeSymbol(";")) continue;
+    statements.push(parseStatement(cursor));
+  }
+  return statements;
+}
+
+function parseStatement(cursor: Cursor): Statement {
+  if (cursor.takeWord("create")) return parseCreate(cursor);
+  if (cursor.takeWord("list")) return parseList(cursor);
+  if (cursor.takeWord("alter")) return parseAlter(cursor);
+  if (cursor.takeWord("drop")) return parseNamed(cursor, "drop");
+  if (cursor.takeWord("describe")) return parseNamed(cursor, "describe");
+  throw cursor.refuse("CREATE, LIST, ALTER, DROP or DESCRIBE");
+}
+
+function parseCreate(cursor: Cursor): CreateStatement {
+  cursor.expectWord("API_TOKEN");
+  const name = parseName(cursor);
+  let role: string | undefined;
+  let expiresInDays: number | undefined;
+  parseEndOrProperties(cursor, {
+    "token.role_name": () => {
+      role = parseRole(cursor);
+    },
+    "token.expires_in_days": () => {
+      expiresInDays = parseWholeNumber(cursor, 1, MAX_DAYS);
+    },
+  });
+  return { kind: "create", name, role, expiresInDays };
+}
+
+function parseList(cursor: Cursor): ListStatement {
+  cursor.expectWord("API_TOKENS");
+  cursor.expectStatementEnd('";" or end of input');
+  return { kind: "list" };
+}
+
+function parseAlter(cursor: Cursor): RenewStatement {
+  cursor.expectWord("API_TOKEN");
+  const name = parseName(cursor);
+  cursor.expectWord("RENEW");
+  cursor.expectWord("TOKEN");
+  let gracePeriodHours: number | undefined;
+  parseEndOrProperties(cursor, {
+    "token.grace_period_hours": () => {
+      gracePeriodHours = parseWholeNumber(cursor, 0, MAX_HOURS);
+    },
+  });
+  return { kind: "renew", name, gracePeriodHours };
+}
+
+function parseNamed(cursor: Cursor, kind: NamedStatement["kind"]): NamedStatement {
+  cursor.expectWord("API_TOKEN");
+  const name = parseName(cursor);
+  cursor.expectStatementEnd('";" or end of input');
+  return { kind, name };
+}
+
+function parseName(cursor: Cursor): string {
+  const { kind, value } = cursor.token;
+  if (kind !== "word" && kind !== "quoted") throw cursor.refuse("a token name");
+  cursor.advance();
+  return value;
+}
+
+/** `[WITH ('property' = value, ...)]` up to the end of the statement; each property at most once. */
+function parseEndOrProperties(cursor: Cursor, parseValueOf: Readonly<Record<string, () => void>>): void {
+  if (!cursor.takeWord("with")) {
+    cursor.expectStatementEnd('WITH, ";" or end of input');
+    return;
+  }
+  const remaining = new Map(Object.entries(parseValueOf));
+  cursor.expectSymbol("(");
+  do {
+    const { kind, value } = cursor.token;
+    if (kind !== "string" || !Object.hasOwn(parseValueOf, value)) throw cursor.refuse(propertyNames(parseValueOf));
+    const parseValue = remaining.get(value);
+    if (parseValue === undefined) throw cursor.refuse("each property only once");
+    remaining.delete(value);
+    cursor.advance();
+    cursor.expectSymbol("=");
+    parseValue();
+  } while (cursor.takeSymbol(","));
+  if (!cursor.takeSymbol(")")) throw cursor.refuse('"," or ")"');
+  cursor.expectStatementEnd('";" or end of input');
+}
+
+function propertyNames(properties: Readonly<Record<string, unknown>>): string {
+  return Object.keys(properties)
+    .map((name) => `'${name}'`)
+    .join(" or ");
+}
+
+function parseRole(cursor: Cursor): string {
+  const { kind, value } = cursor.token;
+  const isName = kind === "word" || kind === "quoted" || kind === "string";
+  // An empty role would reach the server as "all roles of the caller", the opposite of a restriction.
+  if (!isName || value === "") throw cursor.refuse("a role name");
+  cursor.advance();
+  return value;
+}
+
+function parseWholeNumber(cursor: Cursor, least: number, most: number): number {
+  const { kind, value } = cursor.token;
+  const number = kind === "number" && /^[0-9]+$/.test(value) ? Number(value) : Number.NaN;
+  if (!(number >= least && number <= most)) throw cursor.refuse(`a whole number from ${least} to ${most}`);
+  cursor.advance();
+  return number;
+}
+
+/** The place in the text that parsing has reached: `token` is the next one, not taken yet. */
+class Cursor {
+  readonly #text: string;
+  #token: Token;
+
+  constructor(text: string) {
+    this.#text = text;
+    this.#token = nextToken(text, 0);
+  }
+
+  get token(): Token {
+    return this.#token;
+  }
+
+  advance(): void {
+    this.#token = nextToken(this.#text, this.#token.end);
+  }
+
+  takeWord(word: string): boolean {
+    return this.#take("word", word);
+  }
+
+  takeSymbol(symbol: string): boolean {
+    return this.#take("symbol", symbol);
+  }
+
+  expectWord(keyword: string): void {
+    if (!this.takeWord(keyword.toLowerCase())) throw this.refuse(keyword);
+  }
+
+  expectSymbol(symbol: string): void {
+    if (!this.takeSymbol(symbol)) throw this.refuse(`"${symbol}"`);
+  }
+
+  expectStatementEnd(expected: string): void {
+    if (this.#token.kind !== "end" && !this.takeSymbol(";")) throw this.refuse(expected);
+  }
+
+  refuse(expected: string): Error {
+    return unexpected(this.#text, this.#token, expected);
+  }
+
+  #take(kind: Token["kind"], value: string): boolean {
+    if (this.#token.kind !== kind || this.#token.value !== value) return false;
+    this.advance();
+    return true;
+  }
+}
