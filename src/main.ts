@@ -75,11 +75,7 @@ interface Store {
 async function openStore(config: Config, log: Logger): Promise<Store> {
   if (config.redisUrl !== undefined) {
     const url = config.redisUrl.replace(/^unix:\/\//, "");
-    return {
-      url,
-      description: "the Redis of REDIS_URL",
-      close: async () => {},
-    };
+    return { url, description: "the Redis of REDIS_URL", close: async () => {} };
   }
   const server = await findRedisServer({
     explicitPath: config.redisServerBin,

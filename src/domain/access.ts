@@ -24,32 +24,12 @@ const verifiers: Rule = (caller) => caller.grants.has("verify");
 
 // `otherwise` is what the refused caller is told: NOT_FOUND where a plain refusal would tell that a token exists.
 const RULES: Readonly<Record<Action, { own: Rule; others: Rule; otherwise: Reason }>> = {
-  create: {
-    own: everyone,
-    others: nobody,
-    otherwise: "INSUFFICIENT_PRIVILEGE",
-  },
+  create: { own: everyone, others: nobody, otherwise: "INSUFFICIENT_PRIVILEGE" },
   get: { own: everyone, others: administrators, otherwise: "TOKEN_NOT_FOUND" },
-  list: {
-    own: everyone,
-    others: administrators,
-    otherwise: "INSUFFICIENT_PRIVILEGE",
-  },
-  renew: {
-    own: everyone,
-    others: administrators,
-    otherwise: "TOKEN_NOT_FOUND",
-  },
-  revoke: {
-    own: everyone,
-    others: administrators,
-    otherwise: "TOKEN_NOT_FOUND",
-  },
-  verify: {
-    own: verifiers,
-    others: verifiers,
-    otherwise: "INSUFFICIENT_PRIVILEGE",
-  },
+  list: { own: everyone, others: administrators, otherwise: "INSUFFICIENT_PRIVILEGE" },
+  renew: { own: everyone, others: administrators, otherwise: "TOKEN_NOT_FOUND" },
+  revoke: { own: everyone, others: administrators, otherwise: "TOKEN_NOT_FOUND" },
+  verify: { own: verifiers, others: verifiers, otherwise: "INSUFFICIENT_PRIVILEGE" },
 };
 
 /** Throws the refusal of the table unless the caller may do this to tokens of that user of its own organization. */

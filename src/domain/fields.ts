@@ -35,10 +35,7 @@ export class Fields {
 
   /** Throws INVALID_FIELD with all violations so far, if there are any. */
   refuseViolations(): void {
-    if (this.#violations.length > 0)
-      throw new ApiTokenError("INVALID_FIELD", {
-        violations: this.#violations,
-      });
+    if (this.#violations.length > 0) throw new ApiTokenError("INVALID_FIELD", { violations: this.#violations });
   }
 
   name(value: string): string {

@@ -27,11 +27,7 @@ export function sealReplay(request: RetryableRequest, secret: string): Replay {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv("aes-256-gcm", sealingKey(request), nonce).setAAD(Buffer.from(fingerprint));
   const sealed = Buffer.concat([nonce, cipher.update(secret, "utf8"), cipher.final(), cipher.getAuthTag()]);
-  return {
-    requestHash,
-    fingerprint,
-    sealedSecret: sealed.toString("base64url"),
-  };
+  return { requestHash, fingerprint, sealedSecret: sealed.toString("base64url") };
 }
 
 /** The secret that answered the request before. Throws when the seal was not made for this request. */

@@ -43,12 +43,7 @@ export class TokenService {
 
   async create(
     caller: Principal,
-    request: {
-      name: string;
-      role: string;
-      ttl: DurationField | undefined;
-      requestId: string;
-    },
+    request: { name: string; role: string; ttl: DurationField | undefined; requestId: string },
   ): Promise<IssuedToken> {
     const fields = new Fields();
     const name = fields.name(request.name);
@@ -106,21 +101,12 @@ export class TokenService {
       after,
       limit,
     });
-    return {
-      tokens,
-      nextPageToken: next === undefined ? "" : encodePageToken(caller, userId, next),
-    };
+    return { tokens, nextPageToken: next === undefined ? "" : encodePageToken(caller, userId, next) };
   }
 
   async renew(
     caller: Principal,
-    request: {
-      name: string;
-      gracePeriod: DurationField | undefined;
-      requestId: string;
-      etag: string;
-      userId: string;
-    },
+    request: { name: string; gracePeriod: DurationField | undefined; requestId: string; etag: string; userId: string },
   ): Promise<IssuedToken> {
     const fields = new Fields();
     const name = fields.name(request.name);
@@ -153,21 +139,13 @@ export class TokenService {
     fields.refuseViolations();
     authorize(caller, "revoke", userId);
 
-    const answer = await this.#store.revoke({
-      ...ownerOf(caller, userId),
-      name,
-      etag,
-    });
+    const answer = await this.#store.revoke({ ...ownerOf(caller, userId), name, etag });
     if (answer.outcome !== "revoked") throw new ApiTokenError(REFUSALS[answer.outcome]);
     return answer.token;
   }
 
   #issue(token: Token, secret: string, replayed = false): IssuedToken {
-    return {
-      token,
-      bearer: formatToken(this.#policy.tokenPrefix, token.uid, secret),
-      replayed,
-    };
+    return { token, bearer: formatToken(this.#policy.tokenPrefix, token.uid, secret), replayed };
   }
 
   /** The answer that is not a new token: that of an earlier try, or a refusal. */

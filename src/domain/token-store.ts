@@ -65,11 +65,7 @@ export type Created = { outcome: "created"; token: Token };
 export type Renewed = { outcome: "renewed"; token: Token };
 
 /** The same request was answered before and its secret is still current and unused. */
-export type Replayed = {
-  outcome: "replayed";
-  token: Token;
-  sealedSecret: string;
-};
+export type Replayed = { outcome: "replayed"; token: Token; sealedSecret: string };
 
 /** `reused`: the request_id came with other fields; `expired`: its answer can no longer be given. */
 export type ReplayRefused = { outcome: "reused" | "expired" };

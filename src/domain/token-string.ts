@@ -42,10 +42,7 @@ export function parseToken(prefix: string, text: string): { uid: string; secret:
   const checksumStart = text.length - CHECKSUM_LENGTH;
   if (checksum(text.slice(0, checksumStart)) !== text.slice(checksumStart)) return undefined;
   const secretStart = bodyStart + VERSION.length + UID_LENGTH;
-  return {
-    uid: text.slice(bodyStart + VERSION.length, secretStart),
-    secret: text.slice(secretStart, checksumStart),
-  };
+  return { uid: text.slice(bodyStart + VERSION.length, secretStart), secret: text.slice(secretStart, checksumStart) };
 }
 
 /** A new secret of 256 random bits. */

@@ -7,15 +7,8 @@ import { hashSecret, isSameHash, parseToken } from "./token-string.js";
 
 /** A dead token is an answer, not an error. */
 export type Verification =
-  | {
-      readonly active: true;
-      readonly token: Token;
-      readonly secret: "current" | "previous";
-    }
-  | {
-      readonly active: false;
-      readonly reason: "malformed" | "unknown" | "superseded";
-    };
+  | { readonly active: true; readonly token: Token; readonly secret: "current" | "previous" }
+  | { readonly active: false; readonly reason: "malformed" | "unknown" | "superseded" };
 
 export class TokenVerifier {
   readonly #store: TokenStore;

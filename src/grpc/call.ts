@@ -110,11 +110,7 @@ function onEnd(call: ServerInterceptingCallInterface, listener: () => void): Ser
 const TOO_LONG = { code: Status.DEADLINE_EXCEEDED, details: "the call took too long" };
 const SHUTTING_DOWN = { code: Status.UNAVAILABLE, details: "the server is shutting down" };
 
-const OK: StatusObject = {
-  code: Status.OK,
-  details: "",
-  metadata: new Metadata(),
-};
+const OK: StatusObject = { code: Status.OK, details: "", metadata: new Metadata() };
 
 // Unique over all processes for finding a call in the log; no secret.
 const PROCESS_ID = randomBytes(6).toString("hex");

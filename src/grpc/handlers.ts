@@ -9,15 +9,10 @@ import { apiToken, issuedToken, verification } from "./messages.js";
 export function apiTokenHandlers(pipeline: Pipeline, tokens: TokenService): ApiTokenServiceServer {
   return {
     createToken: unary(pipeline, async (request, caller) => issuedToken(await tokens.create(caller, request))),
-    getToken: unary(pipeline, async (request, caller) => ({
-      apiToken: apiToken(await tokens.get(caller, request)),
-    })),
+    getToken: unary(pipeline, async (request, caller) => ({ apiToken: apiToken(await tokens.get(caller, request)) })),
     listTokens: unary(pipeline, async (request, caller) => {
       const page = await tokens.list(caller, request);
-      return {
-        apiTokens: page.tokens.map(apiToken),
-        nextPageToken: page.nextPageToken,
-      };
+      return { apiTokens: page.tokens.map(apiToken), nextPageToken: page.nextPageToken };
     }),
     renewToken: unary(pipeline, async (request, caller) => issuedToken(await tokens.renew(caller, request))),
     revokeToken: unary(pipeline, async (request, caller) => ({

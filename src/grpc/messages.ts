@@ -29,10 +29,7 @@ export function issuedToken({ token, bearer, replayed }: IssuedToken) {
   return { apiToken: apiToken(token), token: bearer, replayed };
 }
 
-const SECRETS = {
-  current: Secret.SECRET_CURRENT,
-  previous: Secret.SECRET_PREVIOUS,
-} as const;
+const SECRETS = { current: Secret.SECRET_CURRENT, previous: Secret.SECRET_PREVIOUS } as const;
 const REASONS = {
   malformed: InactiveReason.INACTIVE_REASON_MALFORMED,
   unknown: InactiveReason.INACTIVE_REASON_UNKNOWN,
@@ -42,12 +39,7 @@ const REASONS = {
 export function verification(answer: Verification): VerifyTokenResponse {
   const secret = answer.active ? SECRETS[answer.secret] : Secret.SECRET_UNSPECIFIED;
   const reason = answer.active ? InactiveReason.INACTIVE_REASON_UNSPECIFIED : REASONS[answer.reason];
-  return {
-    active: answer.active,
-    apiToken: answer.active ? apiToken(answer.token) : undefined,
-    secret,
-    reason,
-  };
+  return { active: answer.active, apiToken: answer.active ? apiToken(answer.token) : undefined, secret, reason };
 }
 
 /** A Timestamp or a Duration; both are seconds and nanos. Milliseconds are never negative here. */

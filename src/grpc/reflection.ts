@@ -39,10 +39,7 @@ export function reflectionHandlers(services: readonly string[]): {
   function answer(request: ServerReflectionRequest["messageRequest"]): Answer {
     switch (request?.$case) {
       case "listServices":
-        return {
-          $case: "listServicesResponse",
-          value: { service: services.map((name) => ({ name })) },
-        };
+        return { $case: "listServicesResponse", value: { service: services.map((name) => ({ name })) } };
       case "fileByFilename":
         return withDependencies(files.get(request.value));
       case "fileContainingSymbol":
@@ -65,10 +62,7 @@ export function reflectionHandlers(services: readonly string[]): {
       for (const name of next.proto.dependency) visit(files.get(name));
     };
     visit(file);
-    return {
-      $case: "fileDescriptorResponse",
-      value: { fileDescriptorProto: [...found].map(({ bytes }) => bytes) },
-    };
+    return { $case: "fileDescriptorResponse", value: { fileDescriptorProto: [...found].map(({ bytes }) => bytes) } };
   }
 }
 

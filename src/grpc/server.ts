@@ -40,11 +40,7 @@ export interface GrpcServer {
 
 /** Starts listening. Rejects when the address cannot be bound. */
 export async function startGrpcServer(
-  options: Pipeline & {
-    address: string;
-    tokens: TokenService;
-    verifier: TokenVerifier;
-  },
+  options: Pipeline & { address: string; tokens: TokenService; verifier: TokenVerifier },
 ): Promise<GrpcServer> {
   const { address, tokens, verifier } = options;
   redactGrpcLog(options.log);

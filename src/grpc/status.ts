@@ -61,32 +61,15 @@ function sqlStateOf({ reason, violations }: ApiTokenError): string {
 function extraDetails({ reason, message, violations }: ApiTokenError): Any[] {
   switch (reason) {
     case "INVALID_FIELD":
-      return [
-        pack("BadRequest", BadRequest, {
-          fieldViolations: violations.map(fieldViolation),
-        }),
-      ];
+      return [pack("BadRequest", BadRequest, { fieldViolations: violations.map(fieldViolation) })];
     case "REQUEST_ID_REUSED":
-      return [
-        pack("BadRequest", BadRequest, {
-          fieldViolations: [{ field: "request_id", description: message }],
-        }),
-      ];
+      return [pack("BadRequest", BadRequest, { fieldViolations: [{ field: "request_id", description: message }] })];
     case "TOKEN_NOT_FOUND":
     case "TOKEN_ALREADY_EXISTS":
       // Without the name: input does not come back in an error.
-      return [
-        pack("ResourceInfo", ResourceInfo, {
-          resourceType: "apitoken.v1.ApiToken",
-          description: message,
-        }),
-      ];
+      return [pack("ResourceInfo", ResourceInfo, { resourceType: "apitoken.v1.ApiToken", description: message })];
     case "TOKEN_LIMIT_EXCEEDED":
-      return [
-        pack("QuotaFailure", QuotaFailure, {
-          violations: [{ subject: "user", description: message }],
-        }),
-      ];
+      return [pack("QuotaFailure", QuotaFailure, { violations: [{ subject: "user", description: message }] })];
     case "STORE_UNAVAILABLE":
     case "OUTCOME_UNKNOWN":
       return [pack("RetryInfo", RetryInfo, { retryDelay: { seconds: 1n, nanos: 0 } })];
@@ -103,16 +86,8 @@ function fieldViolation({ field, description }: Violation) {
 }
 
 function buildStatus(code: Status, details: string, reason: string, sqlState: string, extra: Any[]): StatusObject {
-  const info = pack("ErrorInfo", ErrorInfo, {
-    reason,
-    domain: ERROR_DOMAIN,
-    metadata: { sql_state: sqlState },
-  });
-  const rpcStatus = RpcStatus.encode({
-    code,
-    message: details,
-    details: [info, ...extra],
-  }).finish();
+  const info = pack("ErrorInfo", ErrorInfo, { reason, domain: ERROR_DOMAIN, metadata: { sql_state: sqlState } });
+  const rpcStatus = RpcStatus.encode({ code, message: details, details: [info, ...extra] }).finish();
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", Buffer.from(rpcStatus));
   return { code, details, metadata };
@@ -121,10 +96,7 @@ function buildStatus(code: Status, details: string, reason: string, sqlState: st
 /** A google.rpc message as a detail of a status. */
 function pack<Message, Partial>(
   name: string,
-  codec: {
-    fromPartial(partial: Partial): Message;
-    encode(message: Message): { finish(): Uint8Array };
-  },
+  codec: { fromPartial(partial: Partial): Message; encode(message: Message): { finish(): Uint8Array } },
   partial: Partial,
 ): Any {
   const value = Buffer.from(codec.encode(codec.fromPartial(partial)).finish());

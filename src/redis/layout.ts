@@ -41,10 +41,7 @@ export function receiptKey(tag: string, id: string): string {
 }
 
 /** What a script that finds tokens by name gets as KEYS[1] and KEYS[2]. */
-export function indexAndTokens(organizationId: string): {
-  tag: string;
-  keys: [string, string];
-} {
+export function indexAndTokens(organizationId: string): { tag: string; keys: [string, string] } {
   const tag = organizationTag(organizationId);
   return { tag, keys: [indexKey(tag), tokenKeyPrefix(tag)] };
 }

@@ -114,10 +114,7 @@ export class RedisTokenStore implements TokenStore {
   /** Runs a mutation with what they all take first; see lua/mutation.lua. */
   async #mutate<Reply extends readonly [word: string, ...rest: unknown[]]>(
     script: scripts.Script<Reply>,
-    command: Owner & {
-      readonly name: string;
-      readonly replay: Replay | undefined;
-    },
+    command: Owner & { readonly name: string; readonly replay: Replay | undefined },
     extraArgs: readonly (string | number)[],
   ): Promise<Exclude<Reply, scripts.Late>> {
     const { tag, keys } = indexAndTokens(command.organizationId);
@@ -146,11 +143,7 @@ function tokenOf(answer: scripts.TokenAnswer, asked: Owner & { readonly name: st
 }
 
 function replayed(answer: scripts.ReplayedAnswer, asked: Owner & { readonly name: string }) {
-  return {
-    outcome: "replayed" as const,
-    token: tokenOf(answer, asked),
-    sealedSecret: answer[3],
-  };
+  return { outcome: "replayed" as const, token: tokenOf(answer, asked), sealedSecret: answer[3] };
 }
 
 function complete(token: StoredToken | undefined): StoredToken {

@@ -74,6 +74,7 @@ export class RedisWatch {
   #isCheckDue = true;
   #checkedAtMs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isStopped = false;
 
   /** `listener` is called with every change. */
   constructor(
@@ -114,15 +115,16 @@ export class RedisWatch {
     this.#schedule();
   }
 
+  /** Looks no more, and says nothing more, not even of a look that is under way. */
   stop(): void {
+    this.#isStopped = true;
     clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 
   #schedule(): void {
     this.#timer = setTimeout(() => {
       void this.#look().finally(() => {
-        if (this.#timer !== undefined) this.#schedule();
+        if (!this.#isStopped) this.#schedule();
       });
     }, PING_INTERVAL_MS);
   }
@@ -148,6 +150,7 @@ export class RedisWatch {
   }
 
   #set(isServing: boolean, reason: string): void {
+    if (this.#isStopped) return;
     this.#connection.acceptsMutations = isServing;
     if (isServing === this.#isServing) return;
     this.#isServing = isServing;

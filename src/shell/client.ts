@@ -71,20 +71,12 @@ export class ApiTokenClient {
 
   /** Creates a token at most once, however often the call is sent. */
   createToken(name: string, role: string, ttlSeconds: number | undefined): Promise<CreateTokenResponse> {
-    const request = {
-      name,
-      role,
-      ttl: durationOf(ttlSeconds),
-      requestId: randomUUID(),
-    };
+    const request = { name, role, ttl: durationOf(ttlSeconds), requestId: randomUUID() };
     return this.#callWithRetries(this.#stub.createToken.bind(this.#stub), request);
   }
 
   async getToken(name: string): Promise<ApiToken | undefined> {
-    const response = await this.#callWithRetries(this.#stub.getToken.bind(this.#stub), {
-      name,
-      userId: "",
-    });
+    const response = await this.#callWithRetries(this.#stub.getToken.bind(this.#stub), { name, userId: "" });
     return response.apiToken;
   }
 
@@ -104,13 +96,7 @@ export class ApiTokenClient {
   /** Renews a token at most once, however often the call is sent. */
   renewToken(name: string, gracePeriodSeconds: number | undefined): Promise<RenewTokenResponse> {
     const gracePeriod = durationOf(gracePeriodSeconds);
-    const request = {
-      name,
-      gracePeriod,
-      requestId: randomUUID(),
-      etag: "",
-      userId: "",
-    };
+    const request = { name, gracePeriod, requestId: randomUUID(), etag: "", userId: "" };
     return this.#callWithRetries(this.#stub.renewToken.bind(this.#stub), request);
   }
 

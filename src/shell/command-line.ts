@@ -50,12 +50,7 @@ export function parseCommandLine(args: readonly string[], env: NodeJS.ProcessEnv
   const output = values.output ?? "table";
   if (output !== "table" && output !== "json") throw new UsageError("--output must be table or json");
   const text = values.file === undefined ? values.command : readText(values.file);
-  return {
-    kind: "run",
-    text,
-    output,
-    connection: connectionOf(values, env),
-  };
+  return { kind: "run", text, output, connection: connectionOf(values, env) };
 }
 
 type OptionValues = ReturnType<typeof readOptions>;

@@ -37,10 +37,7 @@ export async function execute(statement: Statement, client: ApiTokenClient): Pro
     }
     case "drop": {
       const apiToken = await client.revokeToken(statement.name);
-      return change("DROP", statement.name, "dropped", {
-        apiToken,
-        token: undefined,
-      });
+      return change("DROP", statement.name, "dropped", { apiToken, token: undefined });
     }
     case "describe": {
       const apiToken = await client.getToken(statement.name);

@@ -39,12 +39,7 @@ class Prompt {
   constructor({ input, output }: Terminal, run: (text: string) => Promise<void>) {
     this.#run = run;
     this.#output = output;
-    this.#readline = createInterface({
-      input,
-      output,
-      terminal: true,
-      historySize: 1000,
-    });
+    this.#readline = createInterface({ input, output, terminal: true, historySize: 1000 });
     this.ended = new Promise((resolve, reject) => {
       this.#readline.on("line", (line) => {
         this.#lines.push(line);

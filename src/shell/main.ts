@@ -10,11 +10,7 @@ import { type Outcome, OutputError, runStatements, type SessionOptions, write } 
 import { escapeControls } from "./terminal-text.js";
 
 const { stdin, stdout, stderr } = process;
-const EXIT_CODES: Readonly<Record<Outcome, number>> = {
-  done: 0,
-  failed: 1,
-  unreachable: 3,
-};
+const EXIT_CODES: Readonly<Record<Outcome, number>> = { done: 0, failed: 1, unreachable: 3 };
 const USAGE_EXIT_CODE = 2;
 
 // Failed writes are answered where they are made; without a listener they would end the process first.
@@ -57,13 +53,7 @@ async function run(command: Command): Promise<number> {
 async function runSession({ text, output, connection }: RunCommand): Promise<Outcome> {
   const client = new ApiTokenClient(connection);
   const server = `${connection.host}:${connection.port}`;
-  const session: SessionOptions = {
-    client,
-    server,
-    format: output,
-    stdout,
-    stderr,
-  };
+  const session: SessionOptions = { client, server, format: output, stdout, stderr };
   try {
     if (text !== undefined || !stdin.isTTY) return await runStatements(text ?? (await readStdin()), session);
     await runInteractive({ input: stdin, output: stdout }, async (entered) => {
@@ -81,8 +71,6 @@ async function readStdin(): Promise<string> {
 
 function readVersion(): string {
   const file = new URL("../../../package.json", import.meta.url);
-  const { version } = JSON.parse(readFileSync(file, "utf8")) as {
-    version: string;
-  };
+  const { version } = JSON.parse(readFileSync(file, "utf8")) as { version: string };
   return version;
 }

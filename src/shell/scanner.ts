@@ -49,22 +49,12 @@ export function nextToken(text: string, offset: number): Token {
   if (character === "'") return { kind: "string", offset: start, ...readQuoted(text, start, "'") };
   if (isWordStart(character)) {
     const end = endOfRun(text, start, isWordPart);
-    return {
-      kind: "word",
-      value: text.slice(start, end).toLowerCase(),
-      offset: start,
-      end,
-    };
+    return { kind: "word", value: text.slice(start, end).toLowerCase(), offset: start, end };
   }
   if (isDigit(character)) {
     // Letters and dots are taken along, so that 1.5 and 90d are refused as a whole.
     const end = endOfRun(text, start, (part) => isWordPart(part) || part === ".");
-    return {
-      kind: "number",
-      value: text.slice(start, end),
-      offset: start,
-      end,
-    };
+    return { kind: "number", value: text.slice(start, end), offset: start, end };
   }
   if (SYMBOLS.includes(character)) return { kind: "symbol", value: character, offset: start, end: start + 1 };
   const value = String.fromCodePoint(text.codePointAt(start) ?? 0);
@@ -104,10 +94,7 @@ function readQuoted(text: string, start: number, quote: string): { value: string
     const at = text.indexOf(quote, from);
     if (at === -1) throw unterminated(text, start, quote);
     if (text.charAt(at + 1) !== quote) {
-      return {
-        value: text.slice(start + 1, at).replaceAll(quote + quote, quote),
-        end: at + 1,
-      };
+      return { value: text.slice(start + 1, at).replaceAll(quote + quote, quote), end: at + 1 };
     }
     from = at + 2;
   }

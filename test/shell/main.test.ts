@@ -39,14 +39,8 @@ test("--help explains every option and exits with 0", async () => {
 });
 
 test("--version tells the version of the package", async () => {
-  const { version } = JSON.parse(readFileSync("package.json", "utf8")) as {
-    version: string;
-  };
-  expect(await shell(["--version"])).toEqual({
-    code: 0,
-    stdout: `apitoken ${version}\n`,
-    stderr: "",
-  });
+  const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+  expect(await shell(["--version"])).toEqual({ code: 0, stdout: `apitoken ${version}\n`, stderr: "" });
 });
 
 describe("wrong usage exits with 2 and says what is wrong", () => {
@@ -115,53 +109,30 @@ describe("a syntax error anywhere exits with 1 before anything is sent", () => {
   const message = 'ERROR 42601: syntax error at line 2, column 6: found "TOKENS", expected API_TOKENS\n';
 
   test("in -c", async () => {
-    expect(await shell(["-c", statements])).toEqual({
-      code: 1,
-      stdout: "",
-      stderr: message,
-    });
+    expect(await shell(["-c", statements])).toEqual({ code: 1, stdout: "", stderr: message });
   });
 
   test("in a file, with or without a byte order mark", async () => {
     for (const mark of ["", "\ufeff"]) {
       const file = join(folder, "statements.sql");
       writeFileSync(file, mark + statements);
-      expect(await shell(["-f", file])).toEqual({
-        code: 1,
-        stdout: "",
-        stderr: message,
-      });
+      expect(await shell(["-f", file])).toEqual({ code: 1, stdout: "", stderr: message });
     }
   });
 
   test("on stdin", async () => {
-    expect(await shell([], {}, statements)).toEqual({
-      code: 1,
-      stdout: "",
-      stderr: message,
-    });
+    expect(await shell([], {}, statements)).toEqual({ code: 1, stdout: "", stderr: message });
   });
 
   test("in bytes that are not UTF-8", async () => {
     const { code, stderr } = await shell([], {}, Buffer.from([0xff, 0xc3, 0x28, 0x00]));
-    expect({ code, stderr }).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining("line 1, column 1"),
-    });
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining("line 1, column 1") });
   });
 });
 
 test.each(["", ";", "-- nothing"])("%j is a batch without statements: no server is needed", async (statements) => {
-  expect(await shell(["-c", statements])).toEqual({
-    code: 0,
-    stdout: "",
-    stderr: "",
-  });
-  expect(await shell([], {}, statements)).toEqual({
-    code: 0,
-    stdout: "",
-    stderr: "",
-  });
+  expect(await shell(["-c", statements])).toEqual({ code: 0, stdout: "", stderr: "" });
+  expect(await shell([], {}, statements)).toEqual({ code: 0, stdout: "", stderr: "" });
 });
 
 describe("when nothing listens the exit code is 3 and the server is named", () => {
@@ -210,9 +181,7 @@ async function shell(args: readonly string[], env: Readonly<Record<string, strin
 
 function start(args: readonly string[], env: Readonly<Record<string, string>>) {
   const { APITOKEN_SERVER: _server, APITOKEN_TOKEN: _token, NODE_OPTIONS: _options, ...inherited } = process.env;
-  return spawn(process.execPath, [PROGRAM, ...args], {
-    env: { ...inherited, ...env },
-  });
+  return spawn(process.execPath, [PROGRAM, ...args], { env: { ...inherited, ...env } });
 }
 
 function exitOf(child: ReturnType<typeof start>): Promise<number | null> {

@@ -6,10 +6,7 @@ import { join } from "node:path";
 import { isNativeError } from "node:util/types";
 
 /** An unpacked redis-server and what its environment needs, not yet run. */
-export type UnpackedRedis = {
-  readonly command: string;
-  readonly env: Readonly<Record<string, string>>;
-};
+export type UnpackedRedis = { readonly command: string; readonly env: Readonly<Record<string, string>> };
 
 export type FetchOptions<Server> = {
   readonly aptGet: string;
@@ -81,11 +78,7 @@ async function download(options: FetchOptions<unknown>, work: string): Promise<s
   await writeFile(configuration, APT_CONFIGURATION);
   for (const folder of ["lists", "archives"]) await mkdir(join(work, folder, "partial"), { recursive: true });
   const apt = (...args: readonly string[]): Promise<string> => {
-    const places = {
-      "Dir::State::lists": join(work, "lists"),
-      "Dir::Cache": work,
-      "Dir::Log": work,
-    };
+    const places = { "Dir::State::lists": join(work, "lists"), "Dir::Cache": work, "Dir::Log": work };
     const settings = Object.entries(places).flatMap(([name, path]) => ["-o", `${name}=${path}`]);
     return run(options.aptGet, ["-c", configuration, ...settings, "-o", `Dir::Cache::archives=${archives}`, ...args]);
   };
@@ -133,18 +126,13 @@ async function keep(
 async function unpackedIn(folder: string): Promise<UnpackedRedis> {
   const libraries: string[] = [];
   for (const root of ["usr/lib", "lib"]) {
-    const entries = await readdir(join(folder, root), {
-      withFileTypes: true,
-    }).catch(() => []);
+    const entries = await readdir(join(folder, root), { withFileTypes: true }).catch(() => []);
     if (entries.some((entry) => entry.name.includes(".so"))) libraries.push(join(folder, root));
     // The folder of an architecture, such as x86_64-linux-gnu; others hold plug-ins that are no libraries.
     const nested = entries.filter((entry) => entry.isDirectory() && entry.name.includes("-linux-"));
     libraries.push(...nested.map((entry) => join(folder, root, entry.name)));
   }
-  return {
-    command: join(folder, "usr/bin/redis-server"),
-    env: { LD_LIBRARY_PATH: libraries.join(":") },
-  };
+  return { command: join(folder, "usr/bin/redis-server"), env: { LD_LIBRARY_PATH: libraries.join(":") } };
 }
 
 /** A fetch that was killed leaves its folder behind; one that is young may still be running. */
@@ -169,10 +157,7 @@ async function exists(path: string): Promise<boolean> {
 
 /** Runs a program to its end and returns its output; throws an Error with the command and the end of that output. */
 function run(command: string, args: readonly string[]): Promise<string> {
-  const options = {
-    env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
-    timeout: FETCH_LIMIT_MS,
-  };
+  const options = { env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" }, timeout: FETCH_LIMIT_MS };
   return new Promise((resolve, reject) => {
     execFile(command, [...args], options, (error, stdout, stderr) => {
       if (error === null) return resolve(`${stdout}\n${stderr}`);

@@ -125,9 +125,7 @@ function launch(options: RedisChildOptions): RedisChild {
   const child = new RedisChild(options);
   try {
     // At once and not awaited: between the two nothing must be able to end us but a SIGKILL.
-    writeFileSync(groupFile(options.dataDir), `${child.groupId ?? 0}\n`, {
-      mode: 0o600,
-    });
+    writeFileSync(groupFile(options.dataDir), `${child.groupId ?? 0}\n`, { mode: 0o600 });
   } catch (error) {
     options.log.warn(`The process group of Redis cannot be noted: ${String(error)}`);
   }

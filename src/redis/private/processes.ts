@@ -65,10 +65,7 @@ async function statFields(pid: string): Promise<string[]> {
 }
 
 async function ps(...args: readonly string[]): Promise<string> {
-  const options = {
-    env: { PATH: "/bin:/usr/bin", LC_ALL: "C" },
-    maxBuffer: 2 ** 24,
-  };
+  const options = { env: { PATH: "/bin:/usr/bin", LC_ALL: "C" }, maxBuffer: 2 ** 24 };
   // It ends with status 1 when nothing matches.
   const { stdout } = await promisify(execFile)("ps", [...args], options).catch(() => ({ stdout: "" }));
   return stdout;

@@ -62,12 +62,7 @@ export class RedisChild {
     const args = ["-c", WRAPPER, "sh", server.command, ...redisArguments(options)];
     // Its own session: a terminal's Ctrl-C is ours to handle, and reaches Redis only through us.
     const stdio = ["pipe", "pipe", "pipe"] as const;
-    const child = spawn("/bin/sh", args, {
-      cwd: dataDir,
-      env: { ...server.env },
-      detached: true,
-      stdio: [...stdio],
-    });
+    const child = spawn("/bin/sh", args, { cwd: dataDir, env: { ...server.env }, detached: true, stdio: [...stdio] });
     this.#process = child;
     child.stdin?.on("error", () => undefined);
     for (const stream of [child.stdout, child.stderr]) this.#read(stream, log);
@@ -114,9 +109,7 @@ export class RedisChild {
   async end(): Promise<void> {
     this.#process.stdin?.destroy();
     const patience = new AbortController();
-    const late = delay(TERM_LIMIT_MS, "late" as const, {
-      signal: patience.signal,
-    }).catch(() => "ended" as const);
+    const late = delay(TERM_LIMIT_MS, "late" as const, { signal: patience.signal }).catch(() => "ended" as const);
     if ((await Promise.race([late, this.ended])) === "late") {
       this.#options.log.warn(`Redis did not end within ${TERM_LIMIT_MS / 1000} s of SIGTERM: it gets SIGKILL`);
       this.#kill();

@@ -155,10 +155,7 @@ async function tryServer(command: string, env: Readonly<Record<string, string>>)
   let output: string;
   try {
     // The same bare environment in which it will run, so that what works here works there.
-    const { stdout } = await promisify(execFile)(command, ["--version"], {
-      env: { ...env },
-      timeout: 10_000,
-    });
+    const { stdout } = await promisify(execFile)(command, ["--version"], { env: { ...env }, timeout: 10_000 });
     output = stdout;
   } catch (error) {
     return `running it failed: ${lastLine(isNativeError(error) ? error.message : String(error))}`;

@@ -46,11 +46,7 @@ describe("an explicit path", () => {
   test("is used when it names a real Redis", async () => {
     const folderName = await program("named", "my-valkey", VALKEY);
     const explicitPath = join(folderName, "my-valkey");
-    expect(await find({ explicitPath })).toEqual({
-      command: explicitPath,
-      env: {},
-      version: "8.1.1",
-    });
+    expect(await find({ explicitPath })).toEqual({ command: explicitPath, env: {}, version: "8.1.1" });
   });
 
   test.each([
@@ -65,9 +61,7 @@ describe("an explicit path", () => {
     await program("bin", "other", "hello");
     await program("bin", "old", OLD);
     await writeFile(join(bin, "plain"), "");
-    await writeFile(join(bin, "failing"), "#!/bin/sh\nexit 3\n", {
-      mode: 0o755,
-    });
+    await writeFile(join(bin, "failing"), "#!/bin/sh\nexit 3\n", { mode: 0o755 });
     const explicitPath = join(bin, name);
     const refusal = find({ explicitPath, searchPath: bin });
     await expect(refusal).rejects.toThrow(PrivateRedisError);
@@ -82,11 +76,7 @@ describe("the search", () => {
     const old = await program("old", "redis-server", OLD);
     const good = await program("good", "valkey-server", VALKEY);
     const found = await find({ searchPath: `${old}:${good}` });
-    expect(found).toEqual({
-      command: join(good, "valkey-server"),
-      env: {},
-      version: "8.1.1",
-    });
+    expect(found).toEqual({ command: join(good, "valkey-server"), env: {}, version: "8.1.1" });
     expect(lines).toEqual([`Passing over ${join(old, "redis-server")}: its version is 6.0.16, older than 7.0.`]);
   });
 

@@ -4,11 +4,7 @@ import { Redis } from "ioredis";
 
 /** Sends one command over a connection of its own and returns the reply. */
 export async function command(socketPath: string, name: string, ...args: readonly string[]): Promise<unknown> {
-  const client = new Redis({
-    path: socketPath,
-    retryStrategy: () => null,
-    lazyConnect: true,
-  });
+  const client = new Redis({ path: socketPath, retryStrategy: () => null, lazyConnect: true });
   client.on("error", () => undefined); // The command itself reports it.
   await client.connect();
   try {
