@@ -69,7 +69,7 @@ export class Fields {
 
   etag(value: string): string {
     if (value.length <= MAX_ETAG_LENGTH) return value;
-    return this.#violation("etag", `must have at most ${MAX_ETAG_LENGTH} characters`, value, "too-long");
+    return this.#violation("etag", `must have at most ${MAX_ETAG_LENGTH} characters`, value);
   }
 
   /** The user asked for; `callerId` when not given. */
