@@ -1,9 +1,28 @@
-// The configuration: environment variables, all read and checked here and nowhere else. A server that would start with
+// The configuration: which environment variables there are, and which of them go together. A server that would start with
 // a wrong, unknown or unsafe setting does not start, and says everything that is wrong at once.
+import { type AccessTokenOptions, ALGORITHMS } from "./auth/access-tokens.js";
+import { isTrustworthy } from "./auth/key-set.js";
+import { GRANTS, type Grant, TOKEN_REACHES, type TokenReach } from "./domain/access.js";
+import { isIdentityName } from "./domain/fields.js";
+import { Environment } from "./environment.js";
+import { type AdmissionLimits, DEFAULT_CALL_RATES } from "./grpc/admission.js";
+import type { CertificateFiles } from "./grpc/certificates.js";
 
 /** What the server runs with. */
-export interface Config {
-  readonly listenAddress: string;
+export interface Config extends AdmissionLimits {
+  /** True when nothing about callers is configured: they are believed, on loopback only. */
+  readonly isDevelopment: boolean;
+  /** For callers with a bearer credential; undefined = nobody listens there. */
+  readonly listenAddress: string | undefined;
+  /** For services with a client certificate. */
+  readonly mtls: { readonly listenAddress: string; readonly clientCaFile: string } | undefined;
+  readonly tls: Omit<CertificateFiles, "clientCaFile"> | undefined;
+  readonly services: ReadonlyMap<string, ReadonlySet<Grant>>;
+  readonly jwt: (AccessTokenOptions & { readonly keys: KeyLocation }) | undefined;
+  readonly tokenReach: TokenReach;
+  readonly callTimeoutMs: number;
+  readonly maxMessageBytes: number;
+  readonly maxMetadataBytes: number;
   /** undefined = the private Redis. */
   readonly redisUrl: string | undefined;
   readonly redisServerBin: string | undefined;
@@ -15,7 +34,15 @@ export interface Config {
   readonly maxTtlMs: number;
   readonly maxTokensPerUser: number;
   readonly lastUsedResolutionMs: number;
+  readonly eventRetentionMs: number;
+  readonly metricsAddress: string | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** Where the issuer's keys are: at a URL, in a file, or where the issuer's discovery document says. */
+export interface KeyLocation {
+  readonly kind: "url" | "file" | "discovery";
+  readonly at: string;
 }
 
 /** The reasons why the server does not start, one line each. */
@@ -32,97 +59,166 @@ export class ConfigError extends Error {
 export const DEFAULT_LISTEN_ADDRESS = "127.0.0.1:50051";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
-const DAY_MS = 86_400_000;
-
+/** Print what they see, headers and arguments with secrets in them, or trust whom they should not. */
+const UNSAFE_VARIABLES = ["GRPC_TRACE", "GRPC_NODE_TRACE", "GRPC_NODE_DEBUG_SEND_ERROR_DETAILS", "NODE_DEBUG", "DEBUG"];
 /** Part of the design but not of this version: setting one is an error, for ignoring it could be unsafe. */
-export const NOT_YET_SUPPORTED = [
-  "MTLS_LISTEN_ADDRESS",
-  "TLS_CERT_FILE",
-  "TLS_KEY_FILE",
-  "TLS_CLIENT_CA_FILE",
-  "JWT_ISSUER",
-  "JWT_AUDIENCE",
-  "JWT_JWKS_URL",
-  "JWT_JWKS_FILE",
-  "EVENT_RETENTION",
-  "TOKENS_MAY_MANAGE",
-  "WORKERS",
-  "METRICS_ADDRESS",
-] as const;
+export const NOT_YET_SUPPORTED = ["WORKERS"] as const;
 
-/** Reads the configuration; throws ConfigError with every fault. An empty variable counts as unset. */
-export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  const faults: string[] = [];
+type Variables = Readonly<Record<string, string | undefined>>;
 
-  /** The parsed value of a variable; `undefined` from `parse` is a fault. Values are not repeated: one is a password. */
-  function read<T>(name: string, fallback: T, rule: string, parse: (text: string) => T | undefined): T {
-    const text = env[name];
-    if (text === undefined || text === "") return fallback;
-    const value = parse(text);
-    if (value !== undefined) return value;
-    faults.push(`${name} must be ${rule}`);
-    return fallback;
-  }
-
-  const flag = (name: string) =>
-    read(name, false, "0 or 1", (text) => (/^[01]$/.test(text) ? text === "1" : undefined));
-  const text = (name: string) => read<string | undefined>(name, undefined, "text", (value) => value);
-
-  const config: Config = {
-    listenAddress: read("LISTEN_ADDRESS", DEFAULT_LISTEN_ADDRESS, "host:port", (value) => {
-      const [, port] = /^(?:[\w.-]+|\[[\da-f:]+\]):(\d{1,5})$/i.exec(value) ?? [];
-      return port !== undefined && Number(port) < 65_536 ? value : undefined;
-    }),
-    redisUrl: read<string | undefined>("REDIS_URL", undefined, "redis://, rediss:// or unix:///path", (value) =>
-      /^(?:rediss?:\/\/.|unix:\/\/\/.)/.test(value) && URL.canParse(value) ? value : undefined,
-    ),
-    redisServerBin: text("REDIS_SERVER_BIN"),
-    dataDir: text("DATA_DIR") ?? "data",
-    durability: read("DURABILITY", "safe", "safe or fast", (value) => oneOf(["safe", "fast"], value)),
-    allowVolatileRedis: flag("ALLOW_VOLATILE_REDIS"),
-    allowUnverifiedRedis: flag("ALLOW_UNVERIFIED_REDIS"),
-    tokenPrefix: read("TOKEN_PREFIX", "apt", "2 to 12 lower-case letters or digits", (value) =>
-      /^[a-z0-9]{2,12}$/.test(value) ? value : undefined,
-    ),
-    maxTtlMs: read("MAX_TTL", 365 * DAY_MS, "from 1m to 36500d, such as 365d", (value) =>
-      duration(value, 60_000, 36_500 * DAY_MS),
-    ),
-    maxTokensPerUser: read("MAX_TOKENS_PER_USER", 1000, "a whole number from 1 to 1000000", (value) =>
-      /^[1-9]\d{0,6}$/.test(value) && Number(value) <= 1_000_000 ? Number(value) : undefined,
-    ),
-    lastUsedResolutionMs: read("LAST_USED_RESOLUTION", 60_000, "from 1s to 1d, such as 60s", (value) =>
-      duration(value, 1000, DAY_MS),
-    ),
-    logLevel: read("LOG_LEVEL", "info", `one of ${LOG_LEVELS.join(", ")}`, (value) => oneOf(LOG_LEVELS, value)),
-  };
-
-  for (const name of NOT_YET_SUPPORTED) {
-    if (env[name]) faults.push(`${name} is not supported by this version`);
-  }
-  // Authentication does not exist yet, so only development mode does.
-  if (!isLoopback(config.listenAddress)) {
-    faults.push("LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server");
-  }
-  if (env["NODE_ENV"] === "production") {
-    faults.push("NODE_ENV=production needs authentication and TLS, which this version does not have");
-  }
-  if (faults.length > 0) throw new ConfigError(faults);
+/** Reads the configuration; throws ConfigError with every fault. */
+export function readConfig(variables: Variables): Config {
+  const env = new Environment(variables);
+  const config = read(env);
+  refuseUnsafe(env, config, variables["NODE_ENV"] === "production");
+  if (env.faults.length > 0) throw new ConfigError(env.faults);
   return config;
 }
 
-function oneOf<const T extends string>(words: readonly T[], value: string): T | undefined {
-  return words.find((word) => word === value);
+/** All variables with the values in force, passwords masked, as lines of `NAME=value`. Throws as readConfig does. */
+export function describeConfig(variables: Variables): string {
+  readConfig(variables);
+  const env = new Environment(variables);
+  read(env);
+  return Array.from(env.settings, ([name, text]) => `${name}=${text}\n`).join("");
 }
 
-/** Milliseconds of `90d`, `24h`, `30m`, `60s` or `500ms` within the bounds. */
-function duration(value: string, minMs: number, maxMs: number): number | undefined {
-  const [, amount = "", unit = ""] = /^(\d{1,9})(ms|s|m|h|d)$/.exec(value) ?? [];
-  const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: DAY_MS }[unit];
-  if (unitMs === undefined) return undefined;
-  const ms = Number(amount) * unitMs;
-  return ms >= minMs && ms <= maxMs ? ms : undefined;
+function read(env: Environment): Config {
+  const jwt = readJwt(env);
+  const mtls = readMtls(env);
+  const isDevelopment = jwt === undefined && mtls === undefined;
+  const hasBearers = isDevelopment || jwt !== undefined || env.isSet("LISTEN_ADDRESS");
+  return {
+    isDevelopment,
+    listenAddress: env.address("LISTEN_ADDRESS", hasBearers ? DEFAULT_LISTEN_ADDRESS : ""),
+    mtls,
+    tls: readTls(env, isDevelopment),
+    services: env.pairs("SERVICE_IDENTITIES", `uri=grant,grant pairs; grants are ${GRANTS.join(" and ")}`, readGrants),
+    jwt,
+    tokenReach: env.oneOf("TOKENS_MAY_MANAGE", "self", TOKEN_REACHES),
+    ...readLimits(env),
+    redisUrl: env.optional("REDIS_URL", "redis://, rediss:// or unix:///path", (text) =>
+      /^(?:rediss?:\/\/.|unix:\/\/\/.)/.test(text) && URL.canParse(text) ? text : undefined,
+    ),
+    redisServerBin: env.text("REDIS_SERVER_BIN"),
+    dataDir: env.value("DATA_DIR", "data", "a folder", (text) => text),
+    durability: env.oneOf("DURABILITY", "safe", ["safe", "fast"]),
+    allowVolatileRedis: env.flag("ALLOW_VOLATILE_REDIS"),
+    allowUnverifiedRedis: env.flag("ALLOW_UNVERIFIED_REDIS"),
+    tokenPrefix: env.value("TOKEN_PREFIX", "apt", "2 to 12 lower-case letters or digits", (text) =>
+      /^[a-z0-9]{2,12}$/.test(text) ? text : undefined,
+    ),
+    maxTtlMs: env.durationMs("MAX_TTL", "365d", "1m", "36500d"),
+    maxTokensPerUser: env.wholeNumber("MAX_TOKENS_PER_USER", "1000", 1, 1_000_000),
+    lastUsedResolutionMs: env.durationMs("LAST_USED_RESOLUTION", "60s", "1s", "1d"),
+    eventRetentionMs: env.durationMs("EVENT_RETENTION", "400d", "1d", "36500d"),
+    metricsAddress: env.address("METRICS_ADDRESS"),
+    logLevel: env.oneOf("LOG_LEVEL", "info", LOG_LEVELS),
+  };
 }
 
-function isLoopback(address: string): boolean {
-  return /^(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):\d+$/.test(address);
+function readJwt(env: Environment): Config["jwt"] {
+  const issuer = env.text("JWT_ISSUER");
+  const audience = env.text("JWT_AUDIENCE");
+  const trusted = "an https:// URL, or http:// on loopback";
+  const url = env.optional("JWT_JWKS_URL", trusted, (text) => (isTrustworthy(text) ? text : undefined));
+  const file = env.text("JWT_JWKS_FILE");
+  const options = {
+    algorithms: env.value("JWT_ALGORITHMS", ALGORITHMS.join(","), `some of ${ALGORITHMS.join(",")}`, readAlgorithms),
+    clockToleranceMs: env.durationMs("JWT_CLOCK_TOLERANCE", "30s", "0s", "5m"),
+    organizationClaim: env.value("JWT_ORGANIZATION_CLAIM", "organization_id", "a claim", (text) => text),
+    userClaim: env.value("JWT_USER_CLAIM", "sub", "a claim", (text) => text),
+    rolesClaim: env.value("JWT_ROLES_CLAIM", "roles", "a claim", (text) => text),
+    administratorRole: env.value("JWT_ADMINISTRATOR_ROLE", "organization-administrator", "a role", (text) => text),
+  };
+  if (![...env.settings.keys()].some((name) => name.startsWith("JWT_") && env.isSet(name))) return undefined;
+
+  if (issuer === undefined) env.fault("JWT_ISSUER is missing: whose JWTs are to be accepted?");
+  if (audience === undefined) env.fault("JWT_AUDIENCE is missing: JWTs for other services must not be accepted");
+  if (url !== undefined && file !== undefined) env.fault("JWT_JWKS_URL and JWT_JWKS_FILE exclude each other");
+  const isKeyless = !env.isSet("JWT_JWKS_URL") && file === undefined && !isTrustworthy(issuer ?? "");
+  if (isKeyless) env.fault("JWT_JWKS_URL or JWT_JWKS_FILE is missing: only an https:// issuer tells its own keys");
+  return { issuer: issuer ?? "", audience: audience ?? "", ...options, keys: keyLocation(url, file, issuer ?? "") };
+}
+
+function keyLocation(url: string | undefined, file: string | undefined, issuer: string): KeyLocation {
+  if (url !== undefined) return { kind: "url", at: url };
+  return file === undefined ? { kind: "discovery", at: issuer } : { kind: "file", at: file };
+}
+
+function readAlgorithms(text: string): AccessTokenOptions["algorithms"] | undefined {
+  const names = text.split(",");
+  const known = ALGORITHMS.filter((name) => names.includes(name));
+  return known.length === names.length ? known : undefined;
+}
+
+function readMtls(env: Environment): Config["mtls"] {
+  const listenAddress = env.address("MTLS_LISTEN_ADDRESS");
+  const clientCaFile = env.text("TLS_CLIENT_CA_FILE");
+  const names = ["MTLS_LISTEN_ADDRESS", "TLS_CLIENT_CA_FILE", "SERVICE_IDENTITIES"].filter((name) => env.isSet(name));
+  if (names.length > 0 && names.length < 3) {
+    env.fault("MTLS_LISTEN_ADDRESS, TLS_CLIENT_CA_FILE and SERVICE_IDENTITIES go together");
+  }
+  return names.length === 0 ? undefined : { listenAddress: listenAddress ?? "", clientCaFile: clientCaFile ?? "" };
+}
+
+function readTls(env: Environment, isDevelopment: boolean): Config["tls"] {
+  const certFile = env.text("TLS_CERT_FILE");
+  const keyFile = env.text("TLS_KEY_FILE");
+  if ((certFile === undefined) !== (keyFile === undefined)) env.fault("TLS_CERT_FILE and TLS_KEY_FILE go together");
+  const isSet = certFile !== undefined && keyFile !== undefined;
+  if (isSet && isDevelopment) env.fault("TLS_CERT_FILE needs authentication: JWT_ISSUER or MTLS_LISTEN_ADDRESS");
+  if (!isSet && env.isSet("MTLS_LISTEN_ADDRESS")) env.fault("MTLS_LISTEN_ADDRESS needs TLS_CERT_FILE and TLS_KEY_FILE");
+  return isSet ? { certFile, keyFile } : undefined;
+}
+
+function readGrants(uri: string, list: string): ReadonlySet<Grant> | undefined {
+  const words = list.split(",");
+  const grants = GRANTS.filter((grant) => words.includes(grant));
+  const isUri = isIdentityName(uri) && /^[a-z][a-z0-9+.-]*:[^",]+$/i.test(uri);
+  return isUri && grants.length === words.length ? new Set(grants) : undefined;
+}
+
+function readLimits(env: Environment) {
+  const rates = env.pairs(
+    "CALL_RATES",
+    "rpc=calls pairs, a second and caller, such as VerifyToken=20000",
+    (rpc, text) => (Object.hasOwn(DEFAULT_CALL_RATES, rpc) && /^[1-9]\d{0,6}$/.test(text) ? Number(text) : undefined),
+  );
+  return {
+    callRates: { ...DEFAULT_CALL_RATES, ...Object.fromEntries(rates) },
+    failedVerificationRate: env.wholeNumber("FAILED_VERIFICATION_RATE", "1000", 1, 1_000_000),
+    maxConcurrentCalls: env.wholeNumber("MAX_CONCURRENT_CALLS", "1000", 1, 100_000),
+    maxConcurrentCallsPerCaller: env.wholeNumber("MAX_CONCURRENT_CALLS_PER_CALLER", "250", 1, 100_000),
+    callTimeoutMs: env.durationMs("CALL_TIMEOUT", "10s", "1s", "60s"),
+    maxMessageBytes: env.wholeNumber("MAX_MESSAGE_BYTES", "65536", 4096, 4_194_304),
+    maxMetadataBytes: env.wholeNumber("MAX_METADATA_BYTES", "16384", 1024, 65_536),
+  };
+}
+
+function refuseUnsafe(env: Environment, config: Config, isProduction: boolean): void {
+  const { isDevelopment, listenAddress, tls } = config;
+  for (const name of NOT_YET_SUPPORTED) if (env.isSet(name)) env.fault(`${name} is not supported by this version`);
+  if (isDevelopment && !isLoopback(listenAddress)) {
+    env.fault("LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server");
+  }
+  if (isDevelopment && !isLoopback(config.metricsAddress)) {
+    env.fault("METRICS_ADDRESS must be a loopback address in development mode");
+  }
+  if (isDevelopment && isProduction) {
+    env.fault("NODE_ENV=production needs authentication: JWT_ISSUER or MTLS_LISTEN_ADDRESS");
+  }
+  if (!isDevelopment && tls === undefined && (isProduction || !isLoopback(listenAddress))) {
+    env.fault("TLS_CERT_FILE and TLS_KEY_FILE are missing: credentials must not travel in plaintext");
+  }
+  if (isDevelopment && !isProduction) return;
+  for (const name of UNSAFE_VARIABLES) {
+    if (env.isSet(name)) env.fault(`${name} must not be set in production: it can print secrets`);
+  }
+  if (env.isSet("NODE_TLS_REJECT_UNAUTHORIZED"))
+    env.fault("NODE_TLS_REJECT_UNAUTHORIZED must not be set in production");
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address === undefined || /^(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):\d+$/.test(address);
 }

@@ -3,11 +3,18 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Logger, pino } from "pino";
+import { AccessTokens } from "./auth/access-tokens.js";
+import { Authenticator } from "./auth/authenticator.js";
 import { developmentPrincipal } from "./auth/development.js";
-import { type Config, DEFAULT_LISTEN_ADDRESS, readConfig } from "./config.js";
+import { KeySet, keysByDiscovery, keysFromFile, keysFromUrl } from "./auth/key-set.js";
+import { type Config, ConfigError, DEFAULT_LISTEN_ADDRESS, describeConfig, readConfig } from "./config.js";
 import { TokenService } from "./domain/token-service.js";
 import { TokenVerifier } from "./domain/token-verifier.js";
-import { type GrpcServer, startGrpcServer } from "./grpc/server.js";
+import { Admission } from "./grpc/admission.js";
+import type { Pipeline } from "./grpc/call.js";
+import { serverCredentials } from "./grpc/certificates.js";
+import { type GrpcServer, type GrpcServerOptions, startGrpcServer } from "./grpc/server.js";
+import { Metrics, serveMetrics } from "./metrics.js";
 import { RedisConnection } from "./redis/connection.js";
 import { startPrivateRedis } from "./redis/private/private-redis.js";
 import { findRedisServer } from "./redis/private/redis-server.js";
@@ -16,8 +23,19 @@ import { RedisWatch } from "./redis/self-check.js";
 
 const MAX_UNWRITTEN_LOG_BYTES = 1 << 20;
 
+const USAGE = `Usage: apitokend [--print-config]
+
+Serves API tokens. It is configured by environment variables, which the README lists.
+  --print-config  print all of them with the values in force, passwords masked, and end
+`;
+
 try {
-  await run(readConfig(process.env));
+  const [option, ...others] = process.argv.slice(2);
+  if (others.length > 0) usageError();
+  else if (option === undefined) await run(readConfig(process.env));
+  else if (option === "--print-config") process.stdout.write(describeConfig(process.env));
+  else if (option === "--help") process.stdout.write(USAGE);
+  else usageError();
   // Not when the event loop is empty: an idle peer of a connection could keep us for ever.
   process.exit(0);
 } catch (error) {
@@ -25,11 +43,20 @@ try {
   process.exit(1);
 }
 
+function usageError(): never {
+  process.stderr.write(USAGE);
+  process.exit(2);
+}
+
 async function run(config: Config): Promise<void> {
   const log = pino({ level: config.logLevel, base: null }, logDestination());
+  const listeners = listenersOf(config, log);
+  const keys = config.jwt && (await openKeys(config.jwt.keys, log));
   const store = await openStore(config, log);
   const redis = new RedisConnection(store.url);
+  const metrics = new Metrics();
   let server: GrpcServer | undefined;
+  let metricsServer: Awaited<ReturnType<typeof serveMetrics>> | undefined;
   const watch = new RedisWatch(redis, {
     allowVolatile: config.allowVolatileRedis,
     allowUnverified: config.allowUnverifiedRedis,
@@ -39,20 +66,26 @@ async function run(config: Config): Promise<void> {
   try {
     await watch.start();
     const tokens = new RedisTokenStore(redis, config);
+    const verifier = new TokenVerifier(tokens, { ...config, count: metrics.countVerification });
     server = await startGrpcServer({
-      address: config.listenAddress,
-      identify: developmentPrincipal,
+      ...config,
+      listeners,
+      identify: identification(config, keys, verifier),
+      admission: new Admission(config),
+      countRefused: metrics.countRefused,
       log,
       tokens: new TokenService(tokens, config),
-      verifier: new TokenVerifier(tokens, config.tokenPrefix),
+      verifier,
     });
+    if (config.metricsAddress !== undefined) metricsServer = await serveMetrics(metrics, config.metricsAddress);
     server.health.setServing(watch.isServing);
-    process.stdout.write(welcome(server.address, store.description));
+    process.stdout.write(welcome(config, server.addresses, metricsServer?.address, store.description));
     await stopSignal(log);
     watch.stop();
     await server.drain();
   } finally {
     watch.stop();
+    metricsServer?.close();
     redis.close();
     await store.close();
   }
@@ -112,11 +145,50 @@ function stopSignal(log: Logger): Promise<void> {
   });
 }
 
-function welcome(address: string, storeDescription: string): string {
+/** Throws ConfigError when the files of TLS cannot be used. */
+function listenersOf({ listenAddress, mtls, tls }: Config, log: Logger): GrpcServerOptions["listeners"] {
+  const credentials = (clientCaFile?: string) => serverCredentials(tls && { ...tls, clientCaFile }, log);
+  try {
+    return [
+      ...(listenAddress === undefined ? [] : [{ address: listenAddress, credentials: credentials() }]),
+      ...(mtls === undefined ? [] : [{ address: mtls.listenAddress, credentials: credentials(mtls.clientCaFile) }]),
+    ];
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new ConfigError([`TLS_CERT_FILE, TLS_KEY_FILE and TLS_CLIENT_CA_FILE cannot be used: ${text}`]);
+  }
+}
+
+/** The keys, read a first time. A file must be good from the start; an issuer may come up later than we do. */
+async function openKeys({ kind, at }: NonNullable<Config["jwt"]>["keys"], log: Logger): Promise<KeySet> {
+  const source = { url: keysFromUrl, file: keysFromFile, discovery: keysByDiscovery }[kind](at);
+  const keys = new KeySet(source, { nowMs: () => performance.now(), warn: (text) => log.warn(text) });
+  const isKnown = await keys.warm();
+  if (kind === "file" && !isKnown) throw new ConfigError(["JWT_JWKS_FILE cannot be read as a JSON Web Key Set"]);
+  return keys;
+}
+
+function identification(config: Config, keys: KeySet | undefined, verifier: TokenVerifier): Pipeline["identify"] {
+  if (config.isDevelopment) return developmentPrincipal;
+  const accessTokens = config.jwt && keys && new AccessTokens(keys, config.jwt);
+  const authenticator = new Authenticator({ ...config, accessTokens, verifier });
+  return (metadata, clientCertificate) => authenticator.identify(metadata, clientCertificate);
+}
+
+function welcome(
+  config: Config,
+  addresses: readonly string[],
+  metricsAddress: string | undefined,
+  storeDescription: string,
+): string {
+  const [address = ""] = addresses;
+  const metrics = metricsAddress === undefined ? "" : `Metrics are at http://${metricsAddress}/metrics.\n`;
+  const text = `
+apitokend listens on ${addresses.join(" and ")} and keeps its tokens in ${storeDescription}.
+${metrics}`;
+  if (!config.isDevelopment) return `${text}\n`;
   const server = address === DEFAULT_LISTEN_ADDRESS ? "" : `--server ${address} `;
-  return `
-apitokend listens on ${address} and keeps its tokens in ${storeDescription}.
-DEVELOPMENT MODE: no authentication, no TLS, loopback only; callers are whoever they say they are.
+  return `${text}DEVELOPMENT MODE: no authentication, no TLS, loopback only; callers are whoever they say they are.
 
 Try, in another terminal:
   npx apitoken ${server}-c 'CREATE API_TOKEN my_token; LIST API_TOKENS'

@@ -1,6 +1,6 @@
 // A server with a wrong, unknown or unsafe setting does not start, and says everything that is wrong at once.
 import { expect, test } from "@jest/globals";
-import { ConfigError, NOT_YET_SUPPORTED, readConfig } from "../src/config.js";
+import { ConfigError, describeConfig, NOT_YET_SUPPORTED, readConfig } from "../src/config.js";
 
 function faults(env: Record<string, string>): readonly string[] {
   try {
@@ -14,7 +14,28 @@ function faults(env: Record<string, string>): readonly string[] {
 
 test("with nothing configured the server listens on loopback over a private Redis", () => {
   expect(readConfig({})).toEqual({
+    isDevelopment: true,
     listenAddress: "127.0.0.1:50051",
+    mtls: undefined,
+    tls: undefined,
+    services: new Map(),
+    jwt: undefined,
+    tokenReach: "self",
+    callRates: {
+      CreateToken: 100,
+      GetToken: 500,
+      ListTokens: 500,
+      RenewToken: 100,
+      RevokeToken: 100,
+      ListTokenEvents: 100,
+      VerifyToken: 20_000,
+    },
+    failedVerificationRate: 1000,
+    maxConcurrentCalls: 1000,
+    maxConcurrentCallsPerCaller: 250,
+    callTimeoutMs: 10_000,
+    maxMessageBytes: 65_536,
+    maxMetadataBytes: 16_384,
     redisUrl: undefined,
     redisServerBin: undefined,
     dataDir: "data",
@@ -25,6 +46,8 @@ test("with nothing configured the server listens on loopback over a private Redi
     maxTtlMs: 31_536_000_000,
     maxTokensPerUser: 1000,
     lastUsedResolutionMs: 60_000,
+    eventRetentionMs: 34_560_000_000,
+    metricsAddress: undefined,
     logLevel: "info",
   });
 });
@@ -42,6 +65,10 @@ test.each([
   ["LISTEN_ADDRESS", "[::1]:0", "listenAddress", "[::1]:0"],
   ["DURABILITY", "fast", "durability", "fast"],
   ["ALLOW_VOLATILE_REDIS", "1", "allowVolatileRedis", true],
+  ["TOKENS_MAY_MANAGE", "owner", "tokenReach", "owner"],
+  ["EVENT_RETENTION", "1d", "eventRetentionMs", 86_400_000],
+  ["CALL_TIMEOUT", "2s", "callTimeoutMs", 2000],
+  ["METRICS_ADDRESS", "127.0.0.1:0", "metricsAddress", "127.0.0.1:0"],
 ])("%s=%s is understood", (name, value, field, expected) => {
   expect(readConfig({ [name]: value })).toMatchObject({ [field]: expected });
 });
@@ -66,10 +93,37 @@ test.each([
   ["ALLOW_VOLATILE_REDIS", "yes"],
   ["ALLOW_VOLATILE_REDIS", "constructor"],
   ["LOG_LEVEL", "loud"],
+  ["EVENT_RETENTION", "23h"],
+  ["TOKENS_MAY_MANAGE", "all"],
+  ["METRICS_ADDRESS", "9090"],
+  ["CALL_RATES", "VerifyToken"],
+  ["CALL_RATES", "VerifyToken=0"],
+  ["CALL_RATES", "NoSuchRpc=1"],
+  ["CALL_RATES", "__proto__=1"],
+  ["CALL_RATES", "VerifyToken=1 VerifyToken=2"],
+  ["FAILED_VERIFICATION_RATE", "-1"],
+  ["MAX_CONCURRENT_CALLS", "0"],
+  ["MAX_CONCURRENT_CALLS_PER_CALLER", "x"],
+  ["CALL_TIMEOUT", "0s"],
+  ["MAX_MESSAGE_BYTES", "1"],
+  ["MAX_METADATA_BYTES", "100000"],
+  ["SERVICE_IDENTITIES", "spiffe://a/b"],
+  ["SERVICE_IDENTITIES", "spiffe://a/b="],
+  ["SERVICE_IDENTITIES", "spiffe://a/b=everything"],
+  ["SERVICE_IDENTITIES", "spiffe://a/b=verify,verify"],
+  ["SERVICE_IDENTITIES", "gateway=verify"],
+  ["SERVICE_IDENTITIES", "=verify"],
+  ["SERVICE_IDENTITIES", "spiffe://a/b=verify spiffe://a/b=act-for-users"],
+  ["JWT_JWKS_URL", "http://issuer.example/jwks"],
+  ["JWT_JWKS_URL", "file:///etc/passwd"],
+  ["JWT_ALGORITHMS", "HS256"],
+  ["JWT_ALGORITHMS", "none"],
+  ["JWT_ALGORITHMS", "RS256,RS256"],
+  ["JWT_CLOCK_TOLERANCE", "1h"],
 ])("%s=%s is refused, and the value is not repeated", (name, value) => {
-  const [fault = ""] = faults({ [name]: value });
-  expect(fault).toMatch(new RegExp(`^${name} must be `));
-  if (name === "REDIS_URL") expect(fault).not.toContain(value);
+  const all = faults({ [name]: value });
+  expect(all).toContainEqual(expect.stringMatching(new RegExp(`^${name} must be `)));
+  if (name === "REDIS_URL") expect(all.join()).not.toContain(value);
 });
 
 test.each(["0.0.0.0:50051", "10.0.0.1:50051", "[::]:50051", "example.com:50051", "127.0.0.1.example.com:1"])(
@@ -88,11 +142,105 @@ test("settings of later versions are refused, never ignored", () => {
 
 test("all faults come at once", () => {
   const env = { NODE_ENV: "production", LISTEN_ADDRESS: "0.0.0.0:1", MAX_TTL: "x", TLS_KEY_FILE: "x" };
-  expect(faults(env).map((fault) => fault.split(/[ =]/)[0])).toEqual([
-    "MAX_TTL",
-    "TLS_KEY_FILE",
-    "LISTEN_ADDRESS",
-    "NODE_ENV",
+  expect(faults(env)).toEqual([
+    "TLS_CERT_FILE and TLS_KEY_FILE go together",
+    "MAX_TTL must be from 1m to 36500d, such as 365d",
+    "LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server",
+    "NODE_ENV=production needs authentication: JWT_ISSUER or MTLS_LISTEN_ADDRESS",
   ]);
-  expect(() => readConfig(env)).toThrow(/^apitokend does not start:\n {2}- MAX_TTL .*\n {2}- TLS_KEY_FILE/);
+  expect(() => readConfig(env)).toThrow(/^apitokend does not start:\n {2}- TLS_CERT_FILE .*\n {2}- MAX_TTL/);
+});
+
+const JWT = { JWT_ISSUER: "https://issuer.example", JWT_AUDIENCE: "api-token-service" };
+const TLS = { TLS_CERT_FILE: "cert.pem", TLS_KEY_FILE: "key.pem" };
+const MTLS = {
+  MTLS_LISTEN_ADDRESS: "0.0.0.0:50052",
+  TLS_CLIENT_CA_FILE: "ca.pem",
+  SERVICE_IDENTITIES: "spiffe://a/gateway=verify spiffe://a/portal?x=y=act-for-users,verify",
+};
+
+test("JWTs are taken from one issuer for one audience, with keys from a URL, a file, or the issuer's own document", () => {
+  expect(readConfig(JWT)).toMatchObject({
+    isDevelopment: false,
+    listenAddress: "127.0.0.1:50051",
+    jwt: {
+      issuer: "https://issuer.example",
+      audience: "api-token-service",
+      keys: { kind: "discovery", at: "https://issuer.example" },
+      clockToleranceMs: 30_000,
+      organizationClaim: "organization_id",
+      userClaim: "sub",
+      rolesClaim: "roles",
+      administratorRole: "organization-administrator",
+    },
+  });
+  const url = "http://127.0.0.1:1/jwks";
+  expect(readConfig({ ...JWT, JWT_JWKS_URL: url }).jwt?.keys).toEqual({ kind: "url", at: url });
+  expect(readConfig({ ...JWT, JWT_JWKS_FILE: "jwks.json" }).jwt?.keys).toEqual({ kind: "file", at: "jwks.json" });
+});
+
+test.each([
+  [{ JWT_AUDIENCE: "a" }, "JWT_ISSUER is missing: whose JWTs are to be accepted?"],
+  [{ JWT_ISSUER: "https://a" }, "JWT_AUDIENCE is missing: JWTs for other services must not be accepted"],
+  [{ JWT_ALGORITHMS: "ES256" }, "JWT_ISSUER is missing: whose JWTs are to be accepted?"],
+  [
+    { ...JWT, JWT_ISSUER: "acme" },
+    "JWT_JWKS_URL or JWT_JWKS_FILE is missing: only an https:// issuer tells its own keys",
+  ],
+  [{ ...JWT, JWT_JWKS_URL: "https://a", JWT_JWKS_FILE: "b" }, "JWT_JWKS_URL and JWT_JWKS_FILE exclude each other"],
+  [{ ...JWT, TLS_CERT_FILE: "cert.pem" }, "TLS_CERT_FILE and TLS_KEY_FILE go together"],
+  [TLS, "TLS_CERT_FILE needs authentication: JWT_ISSUER or MTLS_LISTEN_ADDRESS"],
+  [
+    { ...JWT, LISTEN_ADDRESS: "0.0.0.0:1" },
+    "TLS_CERT_FILE and TLS_KEY_FILE are missing: credentials must not travel in plaintext",
+  ],
+  [
+    { ...JWT, NODE_ENV: "production" },
+    "TLS_CERT_FILE and TLS_KEY_FILE are missing: credentials must not travel in plaintext",
+  ],
+  [MTLS, "MTLS_LISTEN_ADDRESS needs TLS_CERT_FILE and TLS_KEY_FILE"],
+  [
+    { ...TLS, ...MTLS, SERVICE_IDENTITIES: "" },
+    "MTLS_LISTEN_ADDRESS, TLS_CLIENT_CA_FILE and SERVICE_IDENTITIES go together",
+  ],
+  [
+    { ...JWT, ...TLS, TLS_CLIENT_CA_FILE: "ca.pem" },
+    "MTLS_LISTEN_ADDRESS, TLS_CLIENT_CA_FILE and SERVICE_IDENTITIES go together",
+  ],
+  [{ METRICS_ADDRESS: "0.0.0.0:9090" }, "METRICS_ADDRESS must be a loopback address in development mode"],
+  ...["GRPC_TRACE", "GRPC_NODE_TRACE", "GRPC_NODE_DEBUG_SEND_ERROR_DETAILS", "NODE_DEBUG", "DEBUG"].map(
+    (name) => [{ ...JWT, [name]: "all" }, `${name} must not be set in production: it can print secrets`] as const,
+  ),
+  [{ ...JWT, NODE_TLS_REJECT_UNAUTHORIZED: "0" }, "NODE_TLS_REJECT_UNAUTHORIZED must not be set in production"],
+])("%j is refused", (env, fault) => {
+  expect(faults(env)).toContain(fault);
+});
+
+test("with mTLS alone only services are listened to, and bearers where an address is given for them", () => {
+  const config = readConfig({ ...TLS, ...MTLS, NODE_ENV: "production" });
+  expect(config).toMatchObject({
+    isDevelopment: false,
+    listenAddress: undefined,
+    mtls: { listenAddress: "0.0.0.0:50052", clientCaFile: "ca.pem" },
+  });
+  expect([...config.services]).toEqual([
+    ["spiffe://a/gateway", new Set(["verify"])],
+    ["spiffe://a/portal?x=y", new Set(["verify", "act-for-users"])],
+  ]);
+  expect(readConfig({ ...TLS, ...MTLS, LISTEN_ADDRESS: "0.0.0.0:50051" }).listenAddress).toBe("0.0.0.0:50051");
+});
+
+test("the description has every setting with its value in force, and no password", () => {
+  const env = {
+    ...JWT,
+    REDIS_URL: "rediss://user:hunter2@hunter2@redis.example:6379/0?a=b&password=hunter2",
+    MAX_TTL: "30d",
+  };
+  const lines = describeConfig(env).split("\n");
+  expect(lines).toContain("REDIS_URL=rediss://user:***@redis.example:6379/0?a=b&password=***");
+  expect(lines).toContain("MAX_TTL=30d");
+  expect(lines).toContain("TOKENS_MAY_MANAGE=self");
+  expect(lines).toContain("LISTEN_ADDRESS=127.0.0.1:50051");
+  expect(lines.join()).not.toContain("hunter2");
+  expect(() => describeConfig({ MAX_TTL: "x" })).toThrow(ConfigError);
 });

@@ -2,15 +2,17 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { credentials, Metadata, type ServiceError, status as Status } from "@grpc/grpc-js";
+import { credentials, Metadata, ServerCredentials, type ServiceError, status as Status } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { ApiTokenServiceClient } from "../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceClient } from "../gen/apitoken/v1/token_verification_service.js";
 import { BadRequest, ErrorInfo } from "../gen/google/rpc/error_details.js";
 import { Status as RpcStatus } from "../gen/google/rpc/status.js";
 import { developmentPrincipal } from "../src/auth/development.js";
+import { readConfig } from "../src/config.js";
 import { TokenService } from "../src/domain/token-service.js";
 import { TokenVerifier } from "../src/domain/token-verifier.js";
+import { Admission } from "../src/grpc/admission.js";
 import { type GrpcServer, startGrpcServer } from "../src/grpc/server.js";
 import { RedisConnection } from "../src/redis/connection.js";
 import { type PrivateRedis, startPrivateRedis } from "../src/redis/private/private-redis.js";
@@ -67,23 +69,29 @@ export async function connect(url: string): Promise<RedisConnection> {
   return connection;
 }
 
-/** A server on port 0 over an empty Redis, with clients. */
-export async function startService(policy: { maxTokensPerUser?: number; maxTtlMs?: number } = {}) {
+/** A server in development mode on port 0 over an empty Redis, with clients. `env`: settings as environment variables. */
+export async function startService(env: Readonly<Record<string, string>> = {}) {
   const redis = await startRedis();
-  const store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 60_000 });
-  const { maxTokensPerUser = 1000, maxTtlMs = 365 * 86_400_000 } = policy;
+  const config = readConfig(env);
+  const store = new RedisTokenStore(redis.connection, config);
+  const verifier = new TokenVerifier(store, { ...config, count: () => {} });
   const server: GrpcServer = await startGrpcServer({
-    address: "127.0.0.1:0",
+    ...config,
+    listeners: [{ address: "127.0.0.1:0", credentials: ServerCredentials.createInsecure() }],
     identify: developmentPrincipal,
+    admission: new Admission(config),
+    countRefused: () => {},
     log: pino({ level: "silent" }),
-    tokens: new TokenService(store, { tokenPrefix: "apt", maxTtlMs, maxTokensPerUser }),
-    verifier: new TokenVerifier(store, "apt"),
+    tokens: new TokenService(store, config),
+    verifier,
   });
   server.health.setServing(true);
-  const tokens = new ApiTokenServiceClient(server.address, credentials.createInsecure());
-  const verification = new TokenVerificationServiceClient(server.address, credentials.createInsecure());
+  const [address = ""] = server.addresses;
+  const tokens = new ApiTokenServiceClient(address, credentials.createInsecure());
+  const verification = new TokenVerificationServiceClient(address, credentials.createInsecure());
   return {
     ...server,
+    address,
     redis,
     tokens: rpcs(tokens),
     verification: rpcs(verification),

@@ -9,10 +9,10 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   domain: ["node:crypto", "node:zlib"],
   redis: ["src/domain/", "ioredis", "pino", "node:"],
-  auth: ["src/domain/", "@grpc/grpc-js"],
+  auth: ["src/domain/", "@grpc/grpc-js", "jose", "node:"],
   grpc: ["src/domain/", "gen/", "@grpc/grpc-js", "@bufbuild/protobuf", "pino", "node:"],
   shell: ["gen/", "@grpc/grpc-js", "node:"],
-  ".": ["src/domain/", "src/redis/", "src/auth/", "src/grpc/", "pino", "node:"],
+  ".": ["src/domain/", "src/redis/", "src/auth/", "src/grpc/", "pino", "prom-client", "node:"],
 };
 
 const files = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((file) =>

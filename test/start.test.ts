@@ -174,8 +174,9 @@ test("a wrong configuration ends it at once, with every fault and exit code 1", 
   const server = start({ MAX_TTL: "never", JWT_ISSUER: "x" });
   expect(await server.exited).toBe(1);
   expect(server.printed.stderr).toBe(`apitokend does not start:
+  - JWT_AUDIENCE is missing: JWTs for other services must not be accepted
+  - JWT_JWKS_URL or JWT_JWKS_FILE is missing: only an https:// issuer tells its own keys
   - MAX_TTL must be from 1m to 36500d, such as 365d
-  - JWT_ISSUER is not supported by this version
 `);
 });
 

@@ -14,6 +14,13 @@ export const REASONS = {
   TOKEN_LIMIT_EXCEEDED: "the user has as many tokens as are allowed",
   STORE_UNAVAILABLE: "the token store is unavailable; nothing was changed",
   OUTCOME_UNKNOWN: "the token store did not confirm the change; it may or may not have happened",
+  ISSUER_UNAVAILABLE: "the credential cannot be checked now: the keys of its issuer are not known",
+  RATE_LIMITED: "too many calls in a short time",
+  OVERLOADED: "too many calls at once",
+  MALFORMED_REQUEST: "the request cannot be read",
+  REQUEST_TOO_LARGE: "the message or the metadata is too large",
+  DEADLINE_EXCEEDED: "the call took too long",
+  UNIMPLEMENTED: "the method or the message encoding is not known",
 } as const;
 
 /** The name of a refusal; `reason` of the ErrorInfo that clients see. */
@@ -31,12 +38,18 @@ export class ApiTokenError extends Error {
   override readonly name = "ApiTokenError";
   readonly reason: Reason;
   readonly violations: readonly Violation[];
+  /** How long to wait before the call is worth repeating, where that is known. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(reason: Reason, options: { violations?: readonly Violation[]; cause?: unknown } = {}) {
+  constructor(
+    reason: Reason,
+    options: { violations?: readonly Violation[]; retryAfterMs?: number; cause?: unknown } = {},
+  ) {
     const violations = options.violations ?? [];
     const listed = violations.map(({ field, description }) => `${field} ${description}`).join("; ");
     super(listed === "" ? REASONS[reason] : listed, { cause: options.cause });
     this.reason = reason;
     this.violations = violations;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }

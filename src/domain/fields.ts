@@ -1,6 +1,8 @@
 // Checks request fields and collects every violation, so that a caller learns all of them at once.
 // Descriptions are fixed texts: input never comes back in an error.
+import type { Principal } from "./access.js";
 import { ApiTokenError, type Violation } from "./errors.js";
+import { decodePageToken } from "./page-token.js";
 import {
   ALL_USERS,
   DEFAULT_PAGE_SIZE,
@@ -10,6 +12,7 @@ import {
   MAX_PAGE_SIZE,
   MIN_TTL_MS,
 } from "./token.js";
+import { isUid } from "./token-string.js";
 
 /** google.protobuf.Duration as it arrives: any seconds, any nanos. */
 export interface DurationField {
@@ -41,6 +44,13 @@ export class Fields {
   name(value: string): string {
     if (value === "") return this.#violation("name", "is required", value, "missing");
     return this.#printable("name", value);
+  }
+
+  /** The name or the uid to look for; neither means everything. */
+  nameOrUid(name: string, uid: string): { name: string | undefined; uid: string | undefined } {
+    if (name !== "" && uid !== "") this.#violation("uid", "must not be given together with name", uid);
+    if (uid !== "" && !isUid(uid)) this.#violation("uid", "must be 28 letters and digits", uid);
+    return { name: name === "" ? undefined : this.#printable("name", name), uid: uid || undefined };
   }
 
   role(value: string): string {
@@ -89,9 +99,17 @@ export class Fields {
     return value === 0 ? DEFAULT_PAGE_SIZE : Math.min(value, MAX_PAGE_SIZE);
   }
 
-  /** For a page token that did not decode. */
-  refusePageToken(): void {
-    this.#violation("page_token", "is not a page token of this query and caller", undefined);
+  /** The position that `isPosition` accepts; undefined for the first page. `query`: see encodePageToken. */
+  pageToken<Position extends readonly string[]>(
+    value: string,
+    caller: Principal,
+    query: readonly string[],
+    isPosition: (position: readonly string[]) => position is Position,
+  ): Position | undefined {
+    if (value === "") return undefined;
+    const position = decodePageToken(caller, query, value);
+    if (position !== undefined && isPosition(position)) return position;
+    return this.#violation("page_token", "is not a page token of this query and caller", undefined);
   }
 
   #printable(field: string, value: string): string {

@@ -1,44 +1,39 @@
-// Page tokens of ListTokens: where the next page starts, bound to the caller and the query that got it.
-// The digest catches damage and mix-ups. It is no secret, so a token can be made up: a position counts only where the
-// query itself may look.
+// Page tokens: where the next page starts, bound to the caller and the query that got it.
+// The digest catches damage and mix-ups. It is no secret, so a token can be made up: whoever reads a position must not
+// let it reach beyond what the query itself may see.
 import { hash } from "node:crypto";
 import type { Principal } from "./access.js";
-import { ALL_USERS } from "./token.js";
-
-/** The last token of a page. The next page starts right after it. */
-export interface ListPosition {
-  readonly userId: string;
-  readonly name: string;
-}
 
 const DIGEST_LENGTH = 16;
 
-export function encodePageToken(caller: Principal, queryUserId: string, position: ListPosition): string {
-  const cursor = Buffer.from(JSON.stringify([position.userId, position.name])).toString("base64url");
-  return digest(caller, queryUserId, cursor) + cursor;
+/** `query`: all that must be the same in the call for the next page, its method first. */
+export function encodePageToken(caller: Principal, query: readonly string[], position: readonly string[]): string {
+  const cursor = Buffer.from(JSON.stringify(position)).toString("base64url");
+  return digest(caller, query, cursor) + cursor;
 }
 
 /** The position; undefined when the token is damaged or belongs to another caller or query. */
-export function decodePageToken(caller: Principal, queryUserId: string, pageToken: string): ListPosition | undefined {
+export function decodePageToken(
+  caller: Principal,
+  query: readonly string[],
+  pageToken: string,
+): readonly string[] | undefined {
   const cursor = pageToken.slice(DIGEST_LENGTH);
-  if (pageToken.slice(0, DIGEST_LENGTH) !== digest(caller, queryUserId, cursor)) return undefined;
-  const [userId, name]: unknown[] = parse(cursor);
-  if (typeof userId !== "string" || typeof name !== "string") return undefined;
-  if (queryUserId !== ALL_USERS && userId !== queryUserId) return undefined;
-  return { userId, name };
+  if (pageToken.slice(0, DIGEST_LENGTH) !== digest(caller, query, cursor)) return undefined;
+  return parse(cursor);
 }
 
-function digest({ organizationId, userId }: Principal, queryUserId: string, cursor: string): string {
-  const text = JSON.stringify(["page", organizationId, userId, queryUserId, cursor]);
+function digest({ organizationId, userId }: Principal, query: readonly string[], cursor: string): string {
+  const text = JSON.stringify(["page", organizationId, userId, query, cursor]);
   return hash("sha256", text, "base64url").slice(0, DIGEST_LENGTH);
 }
 
-/** Anything but a JSON array is an empty one. */
-function parse(cursor: string): unknown[] {
+function parse(cursor: string): string[] | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(cursor, "base64url").toString());
-    return Array.isArray(value) ? value : [];
+    const isTexts = Array.isArray(value) && value.every((part) => typeof part === "string");
+    return isTexts ? value : undefined;
   } catch {
-    return [];
+    return undefined;
   }
 }

@@ -1,12 +1,13 @@
 // The token lifecycle: each verb takes the caller first, then checks the fields, asks the rules, and acts.
 // No transport can skip a check, for there is no other way to the store.
-import { authorize, authorizeRole, type Principal } from "./access.js";
+import { authorize, authorizeRole, isItself, type Principal } from "./access.js";
 import { ApiTokenError, type Reason } from "./errors.js";
 import { type DurationField, Fields } from "./fields.js";
-import { decodePageToken, encodePageToken } from "./page-token.js";
+import { encodePageToken } from "./page-token.js";
 import { openReplay, type RetryableRequest, sealReplay } from "./replay.js";
-import { ALL_USERS, type Owner, type Token } from "./token.js";
-import type { Missed, Replayed, ReplayRefused, TokenStore } from "./token-store.js";
+import { ALL_USERS, etagOf, type Owner, type Token } from "./token.js";
+import type { TokenEvent } from "./token-event.js";
+import type { EventPosition, ListPosition, Missed, Replayed, ReplayRefused, TokenStore } from "./token-store.js";
 import { formatToken, generateSecret, generateUid, hashSecret } from "./token-string.js";
 
 /** The limits an operator sets. */
@@ -51,13 +52,14 @@ export class TokenService {
     const ttlMs = fields.ttl(request.ttl, this.#policy.maxTtlMs);
     const requestId = fields.requestId(request.requestId);
     fields.refuseViolations();
-    authorize(caller, "create", caller.userId);
+    authorize(caller, "create", { userId: caller.userId });
     authorizeRole(caller, role);
 
     const retryable = retryableRequest(caller, requestId, ["create", name, role, ttlMs]);
     const secret = generateSecret();
     const answer = await this.#store.create({
       ...ownerOf(caller, caller.userId),
+      actor: caller.actor,
       uid: generateUid(caller.organizationId),
       name,
       role,
@@ -75,10 +77,11 @@ export class TokenService {
     const name = fields.name(request.name);
     const userId = fields.userId(request.userId, caller.userId);
     fields.refuseViolations();
-    authorize(caller, "get", userId);
+    authorize(caller, "get", { userId, name });
 
     const token = await this.#store.get(ownerOf(caller, userId), name);
-    if (token === undefined) throw new ApiTokenError("TOKEN_NOT_FOUND");
+    const isOther = token?.uid !== caller.token?.uid && isItself(caller, { userId, name });
+    if (token === undefined || isOther) throw new ApiTokenError("TOKEN_NOT_FOUND");
     return token;
   }
 
@@ -89,19 +92,32 @@ export class TokenService {
     const fields = new Fields();
     const limit = fields.pageSize(request.pageSize);
     const userId = fields.userIdOrAll(request.userId, caller.userId);
-    const isFirstPage = request.pageToken === "";
-    const after = isFirstPage ? undefined : decodePageToken(caller, userId, request.pageToken);
-    if (!isFirstPage && after === undefined) fields.refusePageToken();
+    const query = ["ListTokens", userId];
+    const isPosition = (at: readonly string[]): at is ListPosition =>
+      at.length === 2 && (userId === ALL_USERS || at[0] === userId);
+    const after = fields.pageToken(request.pageToken, caller, query, isPosition);
     fields.refuseViolations();
-    authorize(caller, "list", userId);
+    authorize(caller, "list", { userId });
 
-    const { tokens, next } = await this.#store.list({
-      organizationId: caller.organizationId,
-      userId: userId === ALL_USERS ? undefined : userId,
-      after,
-      limit,
-    });
-    return { tokens, nextPageToken: next === undefined ? "" : encodePageToken(caller, userId, next) };
+    const page = await this.#store.list({ ...scopeOf(caller, userId), after, limit });
+    return { tokens: page.tokens, nextPageToken: page.next ? encodePageToken(caller, query, page.next) : "" };
+  }
+
+  async listEvents(
+    caller: Principal,
+    request: { name: string; uid: string; pageSize: number; pageToken: string; userId: string },
+  ): Promise<{ events: readonly TokenEvent[]; nextPageToken: string }> {
+    const fields = new Fields();
+    const { name, uid } = fields.nameOrUid(request.name, request.uid);
+    const limit = fields.pageSize(request.pageSize);
+    const userId = fields.userIdOrAll(request.userId, caller.userId);
+    const query = ["ListTokenEvents", userId, request.name, request.uid];
+    const before = fields.pageToken(request.pageToken, caller, query, isEventPosition);
+    fields.refuseViolations();
+    authorize(caller, "listEvents", { userId });
+
+    const page = await this.#store.listEvents({ ...scopeOf(caller, userId), name, uid, before, limit });
+    return { events: page.events, nextPageToken: page.next ? encodePageToken(caller, query, page.next) : "" };
   }
 
   async renew(
@@ -115,17 +131,18 @@ export class TokenService {
     const etag = fields.etag(request.etag);
     const userId = fields.userId(request.userId, caller.userId);
     fields.refuseViolations();
-    authorize(caller, "renew", userId);
+    authorize(caller, "renew", { userId, name });
 
     const retryable = retryableRequest(caller, requestId, ["renew", userId, name, gracePeriodMs, etag]);
     const secret = generateSecret();
     const answer = await this.#store.renew({
       ...ownerOf(caller, userId),
+      actor: caller.actor,
       name,
       gracePeriodMs,
       secretHash: hashSecret(secret),
       replay: retryable && sealReplay(retryable, secret),
-      etag,
+      etag: etagFor(caller, { userId, name }, etag),
     });
     if (answer.outcome === "renewed") return this.#issue(answer.token, secret);
     return this.#settle(retryable, answer);
@@ -137,9 +154,11 @@ export class TokenService {
     const etag = fields.etag(request.etag);
     const userId = fields.userId(request.userId, caller.userId);
     fields.refuseViolations();
-    authorize(caller, "revoke", userId);
+    authorize(caller, "revoke", { userId, name });
 
-    const answer = await this.#store.revoke({ ...ownerOf(caller, userId), name, etag });
+    const { actor } = caller;
+    const condition = etagFor(caller, { userId, name }, etag);
+    const answer = await this.#store.revoke({ ...ownerOf(caller, userId), actor, name, etag: condition });
     if (answer.outcome !== "revoked") throw new ApiTokenError(REFUSALS[answer.outcome]);
     return answer.token;
   }
@@ -158,6 +177,21 @@ export class TokenService {
 
 function ownerOf(caller: Principal, userId: string): Owner {
   return { organizationId: caller.organizationId, userId };
+}
+
+/** Whose tokens a query is about. */
+function scopeOf({ organizationId }: Principal, userId: string) {
+  return { organizationId, userId: userId === ALL_USERS ? undefined : userId };
+}
+
+function isEventPosition(position: readonly string[]): position is EventPosition {
+  return position.length === 1 && /^\d{1,19}-\d{1,19}$/.test(position[0] ?? "");
+}
+
+/** A token that acts on itself does so only in the state in which it was let in, and never on another of its name. */
+function etagFor(caller: Principal, target: { userId: string; name: string }, etag: string): string {
+  const { token } = caller;
+  return etag === "" && token !== undefined && isItself(caller, target) ? etagOf(token) : etag;
 }
 
 function retryableRequest(

@@ -1,10 +1,10 @@
 // The port to where tokens live. What the service needs of a store, in the domain's words; src/redis implements it.
 //
 // Every method throws ApiTokenError STORE_UNAVAILABLE when the store cannot be asked; a mutation throws OUTCOME_UNKNOWN
-// instead when it may have been applied. A mutation is atomic and applied at most once.
-import type { ListPosition } from "./page-token.js";
+// instead when it may have been applied. A mutation is atomic, applied at most once, and leaves exactly one event.
 import type { Replay } from "./replay.js";
 import type { Owner, Token } from "./token.js";
+import type { TokenEvent } from "./token-event.js";
 
 export interface TokenStore {
   create(command: CreateCommand): Promise<Created | Replayed | ReplayRefused | { outcome: "exists" | "limit" }>;
@@ -13,11 +13,16 @@ export interface TokenStore {
   get(owner: Owner, name: string): Promise<Token | undefined>;
   list(query: ListQuery): Promise<{ tokens: readonly Token[]; next: ListPosition | undefined }>;
 
+  listEvents(query: EventQuery): Promise<{ events: readonly TokenEvent[]; next: EventPosition | undefined }>;
+
   /** The token of that uid with its secret hashes, in one read. */
   read(uid: string): Promise<StoredToken | undefined>;
 
   /** Notes that the current secret was verified. Never waits, never fails; see LAST_USED_RESOLUTION. */
   recordUse(token: StoredToken): void;
+
+  /** Leaves an event that the secret before the latest renewal was presented; at most one a minute for each token. */
+  recordSupersededUse(token: StoredToken, actor: string): void;
 }
 
 /** What verification reads. */
@@ -29,9 +34,14 @@ export interface StoredToken extends Token {
   readonly requestHash: string | undefined;
 }
 
-export interface CreateCommand extends Owner {
-  readonly uid: string;
+/** What every mutation says: whose token, and who does it (Principal.actor). */
+export interface Mutation extends Owner {
   readonly name: string;
+  readonly actor: string;
+}
+
+export interface CreateCommand extends Mutation {
+  readonly uid: string;
   readonly role: string;
   readonly ttlMs: number;
   readonly secretHash: string;
@@ -39,8 +49,7 @@ export interface CreateCommand extends Owner {
   readonly maxTokensPerUser: number;
 }
 
-export interface RenewCommand extends Owner {
-  readonly name: string;
+export interface RenewCommand extends Mutation {
   readonly gracePeriodMs: number;
   readonly secretHash: string;
   readonly replay: Replay | undefined;
@@ -48,18 +57,34 @@ export interface RenewCommand extends Owner {
   readonly etag: string;
 }
 
-export interface RevokeCommand extends Owner {
-  readonly name: string;
+export interface RevokeCommand extends Mutation {
   readonly etag: string;
 }
 
-export interface ListQuery {
+/** Of which organization, and of which of its users; undefined = every one. */
+export interface Scope {
   readonly organizationId: string;
-  /** undefined = every user. */
   readonly userId: string | undefined;
+}
+
+export interface ListQuery extends Scope {
   readonly after: ListPosition | undefined;
   readonly limit: number;
 }
+
+/** Events of one name, of one uid, or of all. */
+export interface EventQuery extends Scope {
+  readonly name: string | undefined;
+  readonly uid: string | undefined;
+  readonly before: EventPosition | undefined;
+  readonly limit: number;
+}
+
+/** The last token of a page; the next page starts right after it. */
+export type ListPosition = readonly [userId: string, name: string];
+
+/** The last event looked at, as `<milliseconds>-<sequence>`; the next page starts with the one before it. */
+export type EventPosition = readonly [id: string];
 
 export type Created = { outcome: "created"; token: Token };
 export type Renewed = { outcome: "renewed"; token: Token };

@@ -20,6 +20,7 @@ const UID_LENGTH = TAG_LENGTH + ID_LENGTH;
 const SECRET_LENGTH = 43;
 const CHECKSUM_LENGTH = 6;
 const BODY_LENGTH = VERSION.length + UID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
+const UID = new RegExp(`^[0-9A-Za-z]{${UID_LENGTH}}$`);
 const BODY = new RegExp(`^${VERSION}[0-9A-Za-z]{${BODY_LENGTH - VERSION.length}}$`);
 
 /** The two parts of a uid. */
@@ -53,6 +54,10 @@ export function generateSecret(): string {
 /** A new uid in the organization's tag. */
 export function generateUid(organizationId: string): string {
   return organizationTag(organizationId) + randomText(ID_LENGTH);
+}
+
+export function isUid(text: string): boolean {
+  return UID.test(text);
 }
 
 export function splitUid(uid: string): UidParts {

@@ -10,18 +10,40 @@ export type Verification =
   | { readonly active: true; readonly token: Token; readonly secret: "current" | "previous" }
   | { readonly active: false; readonly reason: "malformed" | "unknown" | "superseded" };
 
+/** What came of a verification, in one word. */
+export type Answer = "current" | "previous" | "malformed" | "unknown" | "superseded";
+
 export class TokenVerifier {
   readonly #store: TokenStore;
   readonly #tokenPrefix: string;
+  readonly #count: (answer: Answer) => void;
 
-  constructor(store: TokenStore, tokenPrefix: string) {
+  /** `count` is told of every answer. */
+  constructor(store: TokenStore, options: { tokenPrefix: string; count: (answer: Answer) => void }) {
     this.#store = store;
-    this.#tokenPrefix = tokenPrefix;
+    this.#tokenPrefix = options.tokenPrefix;
+    this.#count = options.count;
   }
 
   /** Fails closed: throws STORE_UNAVAILABLE when the store cannot be asked. */
   async verify(caller: Principal, bearer: string): Promise<Verification> {
-    authorize(caller, "verify", caller.userId);
+    authorize(caller, "verify", { userId: caller.userId });
+    return this.#answer(bearer, caller.actor);
+  }
+
+  /** The live token that a caller presents as its own credential; undefined when it is none. Fails closed as well. */
+  async authenticate(bearer: string): Promise<Token | undefined> {
+    const answer = await this.#answer(bearer, "");
+    return answer.active ? answer.token : undefined;
+  }
+
+  async #answer(bearer: string, actor: string): Promise<Verification> {
+    const verification = await this.#check(bearer, actor);
+    this.#count(verification.active ? verification.secret : verification.reason);
+    return verification;
+  }
+
+  async #check(bearer: string, actor: string): Promise<Verification> {
     const presented = parseToken(this.#tokenPrefix, bearer);
     if (presented === undefined) return { active: false, reason: "malformed" };
     const token = await this.#store.read(presented.uid);
@@ -35,7 +57,8 @@ export class TokenVerifier {
     if (token.previousSecretHash === undefined || !isSameHash(presentedHash, token.previousSecretHash)) {
       return { active: false, reason: "unknown" };
     }
-    if (token.previousSecretExpireTimeMs === undefined) return { active: false, reason: "superseded" };
-    return { active: true, token, secret: "previous" };
+    if (token.previousSecretExpireTimeMs !== undefined) return { active: true, token, secret: "previous" };
+    this.#store.recordSupersededUse(token, actor);
+    return { active: false, reason: "superseded" };
   }
 }

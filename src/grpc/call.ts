@@ -1,12 +1,10 @@
-// The one pipeline that every call of our services goes through: identity, the handler, the error table, one log line.
-// Handlers throw; nothing of a request or an unknown error reaches the client or the log.
+// The one pipeline that every call of our RPCs goes through: admission, identity, the handler, the error table, one log
+// line. Handlers throw; nothing of a request or an unknown error reaches the client or the log.
 import { randomBytes } from "node:crypto";
+import type { PeerCertificate } from "node:tls";
 import {
   type handleUnaryCall,
   Metadata,
-  ServerInterceptingCall,
-  type ServerInterceptingCallInterface,
-  type ServerInterceptor,
   type ServerUnaryCall,
   status as Status,
   type StatusObject,
@@ -15,39 +13,61 @@ import {
 import type { Logger } from "pino";
 import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
+import type { Admission, RpcName, Visit } from "./admission.js";
 import { internalStatus, statusOf } from "./status.js";
 
 /** What the pipeline needs of the rest of the program. */
 export interface Pipeline {
-  /** The caller of a call, from its metadata. Throws ApiTokenError UNAUTHENTICATED. */
-  readonly identify: (metadata: Metadata) => Principal;
+  /** The caller of a call. Rejects with ApiTokenError, UNAUTHENTICATED for every fault of a credential. */
+  readonly identify: (metadata: Metadata, clientCertificate: PeerCertificate | undefined) => Promise<Principal>;
+  readonly admission: Admission;
+  /** Told of each call that is refused for lack of room. */
+  readonly countRefused: (reason: "RATE_LIMITED" | "OVERLOADED") => void;
   readonly log: Logger;
 }
 
-/** Turns a function of request and caller into a grpc-js handler. */
+/**
+ * Turns a function of request and caller into a grpc-js handler. `isFailure`: an answer that counts like a bad credential,
+ * so that nobody can ask for many.
+ */
 export function unary<Request, Response>(
-  { identify, log }: Pipeline,
+  { identify, admission, countRefused, log }: Pipeline,
+  rpc: RpcName,
   handle: (request: Request, caller: Principal) => Promise<Response>,
+  isFailure: (response: Response) => boolean = () => false,
 ): handleUnaryCall<Request, Response> {
   async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
     const startMs = performance.now();
     const callId = nextCallId();
+    const peer = peerOf(call);
+    let visit: Visit | undefined;
     let caller: Principal | undefined;
     let failure: unknown;
     let status = OK;
     try {
-      caller = identify(call.metadata);
-      callback(null, await handle(call.request, caller));
+      const [credential] = call.metadata.get("authorization");
+      visit = admission.enter({ rpc, peer, credential: credential?.toString() });
+      caller = await identify(call.metadata, call.getAuthContext().sslPeerCertificate);
+      visit.admit(caller);
+      const response = await handle(call.request, caller);
+      if (isFailure(response)) visit.fail();
+      callback(null, response);
     } catch (error) {
       failure = error;
+      if (isRefusal(error, "UNAUTHENTICATED")) visit?.fail();
+      if (isRefusal(error, "RATE_LIMITED") || isRefusal(error, "OVERLOADED")) countRefused(error.reason);
       status = error instanceof ApiTokenError ? statusOf(error) : internalStatus(callId);
       callback(status);
+    } finally {
+      visit?.leave();
     }
     const line = {
       call_id: callId,
       method: call.getPath(),
       // An answer that came too late: the client had gone, or its deadline or ours had passed.
       status: call.cancelled ? "CANCELLED" : Status[status.code],
+      peer,
+      caller: caller?.actor,
       organization_id: caller?.organizationId,
       user_id: caller?.userId,
       duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
@@ -55,67 +75,37 @@ export function unary<Request, Response>(
     if (failure === undefined) log.info(line, "call");
     else if (failure instanceof ApiTokenError)
       log.info({ ...line, reason: failure.reason, cause: failure.cause }, "call");
-    else log.error({ ...line, err: failure }, "call failed");
+    else log.error({ ...line, error: traceOf(failure) }, "call failed");
   }
   return (call, callback) => {
     // grpc-js would let a rejection end the process.
-    serve(call, callback).catch((error: unknown) => log.error({ err: error }, "the call pipeline failed"));
+    serve(call, callback).catch((error: unknown) => log.error({ error: traceOf(error) }, "the call pipeline failed"));
   };
 }
 
-/** Sees to it that no call lasts for ever. grpc-js itself waits without limit, also for a message that never comes. */
-export class CallLimits {
-  readonly #maxUnaryMs: number;
-  readonly #openStreams = new Set<ServerInterceptingCallInterface>();
-  #openUnary = 0;
-
-  constructor(options: { maxUnaryMs: number }) {
-    this.#maxUnaryMs = options.maxUnaryMs;
-  }
-
-  /** Unary calls that have not been answered. */
-  get openUnary(): number {
-    return this.#openUnary;
-  }
-
-  /** Ends a unary call that is not answered in time. Streams live until their client or `endStreams` ends them. */
-  readonly interceptor: ServerInterceptor = (method, call) =>
-    method.requestStream || method.responseStream ? this.#trackStream(call) : this.#capUnary(call);
-
-  /** Ends all open streams, which would otherwise hold a draining server up. */
-  endStreams(): void {
-    for (const call of this.#openStreams) call.sendStatus(SHUTTING_DOWN);
-  }
-
-  #capUnary(call: ServerInterceptingCallInterface): ServerInterceptingCall {
-    const timer = setTimeout(() => call.sendStatus(TOO_LONG), this.#maxUnaryMs);
-    this.#openUnary += 1;
-    return onEnd(call, () => {
-      clearTimeout(timer);
-      this.#openUnary -= 1;
-    });
-  }
-
-  #trackStream(call: ServerInterceptingCallInterface): ServerInterceptingCall {
-    this.#openStreams.add(call);
-    return onEnd(call, () => this.#openStreams.delete(call));
-  }
+/** Message and stack only: libraries hang whole requests on their errors. */
+function traceOf(error: unknown): string {
+  return (error instanceof Error ? error.stack : undefined) ?? "not an Error";
 }
 
-/** grpc-js tells every end as `onCancel`: an answer, a cancellation and a lost connection. */
-function onEnd(call: ServerInterceptingCallInterface, listener: () => void): ServerInterceptingCall {
-  return new ServerInterceptingCall(call, { start: (next) => next({ onCancel: listener }) });
+function isRefusal<R extends ApiTokenError["reason"]>(
+  error: unknown,
+  reason: R,
+): error is ApiTokenError & { readonly reason: R } {
+  return error instanceof ApiTokenError && error.reason === reason;
 }
 
-const TOO_LONG = { code: Status.DEADLINE_EXCEEDED, details: "the call took too long" };
-const SHUTTING_DOWN = { code: Status.UNAVAILABLE, details: "the server is shutting down" };
+/** The address at the other end, without its port, by which peers are told apart. */
+export function peerOf(call: { getPeer(): string }): string {
+  return call.getPeer().replace(/:\d+$/, "");
+}
 
 const OK: StatusObject = { code: Status.OK, details: "", metadata: new Metadata() };
 
 // Unique over all processes for finding a call in the log; no secret.
 const PROCESS_ID = randomBytes(6).toString("hex");
 let calls = 0;
-function nextCallId(): string {
+export function nextCallId(): string {
   calls += 1;
   return `${PROCESS_ID}-${calls.toString(36)}`;
 }

@@ -1,28 +1,47 @@
 // The RPCs: each names its verb of the domain and converts its answer. Everything else is the pipeline's or the domain's.
 import type { ApiTokenServiceServer } from "../../gen/apitoken/v1/api_token_service.js";
-import type { TokenVerificationServiceServer } from "../../gen/apitoken/v1/token_verification_service.js";
+import {
+  InactiveReason,
+  type TokenVerificationServiceServer,
+} from "../../gen/apitoken/v1/token_verification_service.js";
 import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import { type Pipeline, unary } from "./call.js";
-import { apiToken, issuedToken, verification } from "./messages.js";
+import { apiToken, issuedToken, tokenEvent, verification } from "./messages.js";
 
 export function apiTokenHandlers(pipeline: Pipeline, tokens: TokenService): ApiTokenServiceServer {
   return {
-    createToken: unary(pipeline, async (request, caller) => issuedToken(await tokens.create(caller, request))),
-    getToken: unary(pipeline, async (request, caller) => ({ apiToken: apiToken(await tokens.get(caller, request)) })),
-    listTokens: unary(pipeline, async (request, caller) => {
+    createToken: unary(pipeline, "CreateToken", async (request, caller) =>
+      issuedToken(await tokens.create(caller, request)),
+    ),
+    getToken: unary(pipeline, "GetToken", async (request, caller) => ({
+      apiToken: apiToken(await tokens.get(caller, request)),
+    })),
+    listTokens: unary(pipeline, "ListTokens", async (request, caller) => {
       const page = await tokens.list(caller, request);
       return { apiTokens: page.tokens.map(apiToken), nextPageToken: page.nextPageToken };
     }),
-    renewToken: unary(pipeline, async (request, caller) => issuedToken(await tokens.renew(caller, request))),
-    revokeToken: unary(pipeline, async (request, caller) => ({
+    renewToken: unary(pipeline, "RenewToken", async (request, caller) =>
+      issuedToken(await tokens.renew(caller, request)),
+    ),
+    revokeToken: unary(pipeline, "RevokeToken", async (request, caller) => ({
       apiToken: apiToken(await tokens.revoke(caller, request)),
     })),
+    listTokenEvents: unary(pipeline, "ListTokenEvents", async (request, caller) => {
+      const page = await tokens.listEvents(caller, request);
+      return { events: page.events.map(tokenEvent), nextPageToken: page.nextPageToken };
+    }),
   };
 }
 
 export function tokenVerificationHandlers(pipeline: Pipeline, verifier: TokenVerifier): TokenVerificationServiceServer {
   return {
-    verifyToken: unary(pipeline, async (request, caller) => verification(await verifier.verify(caller, request.token))),
+    verifyToken: unary(
+      pipeline,
+      "VerifyToken",
+      async (request, caller) => verification(await verifier.verify(caller, request.token)),
+      // What is not a token at all costs no Redis call and tells nothing.
+      ({ active, reason }) => !active && reason !== InactiveReason.INACTIVE_REASON_MALFORMED,
+    ),
   };
 }

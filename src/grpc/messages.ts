@@ -1,8 +1,9 @@
 // Domain values as messages of the contract.
-import type { ApiToken } from "../../gen/apitoken/v1/api_token.js";
+import { type ApiToken, type TokenEvent as EventMessage, TokenEventKind } from "../../gen/apitoken/v1/api_token.js";
 import { InactiveReason, Secret, type VerifyTokenResponse } from "../../gen/apitoken/v1/token_verification_service.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { etagOf, expireTimeMs, type Token } from "../domain/token.js";
+import type { TokenEvent } from "../domain/token-event.js";
 import type { IssuedToken } from "../domain/token-service.js";
 import type { Verification } from "../domain/token-verifier.js";
 
@@ -27,6 +28,17 @@ export function apiToken(token: Token): ApiToken {
 /** CreateTokenResponse and RenewTokenResponse alike. */
 export function issuedToken({ token, bearer, replayed }: IssuedToken) {
   return { apiToken: apiToken(token), token: bearer, replayed };
+}
+
+const EVENT_KINDS = {
+  created: TokenEventKind.TOKEN_EVENT_KIND_CREATED,
+  renewed: TokenEventKind.TOKEN_EVENT_KIND_RENEWED,
+  revoked: TokenEventKind.TOKEN_EVENT_KIND_REVOKED,
+  superseded_use: TokenEventKind.TOKEN_EVENT_KIND_SUPERSEDED_USE,
+} as const;
+
+export function tokenEvent({ kind, timeMs, generation, ...rest }: TokenEvent): EventMessage {
+  return { ...rest, kind: EVENT_KINDS[kind], eventTime: fromMs(timeMs), generation: BigInt(generation) };
 }
 
 const SECRETS = { current: Secret.SECRET_CURRENT, previous: Secret.SECRET_PREVIOUS } as const;

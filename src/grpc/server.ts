@@ -1,6 +1,6 @@
 // The gRPC server: its services, its limits, and how it starts and drains.
 import { setTimeout as delay } from "node:timers/promises";
-import { Server, ServerCredentials, setLogger } from "@grpc/grpc-js";
+import { Server, type ServerCredentials, setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { ApiTokenServiceService } from "../../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceService } from "../../gen/apitoken/v1/token_verification_service.js";
@@ -9,7 +9,8 @@ import { ServerReflectionService } from "../../gen/grpc/reflection/v1/reflection
 import { ServerReflectionService as ServerReflectionV1AlphaService } from "../../gen/grpc/reflection/v1alpha/reflection.js";
 import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
-import { CallLimits, type Pipeline } from "./call.js";
+import type { Pipeline } from "./call.js";
+import { CallGuard } from "./call-guard.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
 import { reflectionHandlers } from "./reflection.js";
@@ -22,64 +23,87 @@ const REFLECTED_SERVICES = [
   "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/** Far above what any call takes: a handler waits for Redis for about a second at most. */
-const MAX_UNARY_MS = 10_000;
+/** Beyond these a connection is asked to make place for a new one, so that load and certificates move on. */
+const MAX_CONNECTION_IDLE_MS = 15 * 60_000;
+const MAX_CONNECTION_AGE_MS = 3_600_000;
+const MAX_CONNECTION_AGE_GRACE_MS = 60_000;
+const MAX_CONCURRENT_STREAMS = 100;
 const DRAIN_LIMIT_MS = 25_000;
 const DRAIN_POLL_MS = 20;
 /** What clients get to read their last answers and close. */
 const FAREWELL_MS = 1000;
 
+export interface GrpcServerOptions extends Pipeline {
+  readonly listeners: readonly { readonly address: string; readonly credentials: ServerCredentials }[];
+  readonly tokens: TokenService;
+  readonly verifier: TokenVerifier;
+  readonly callTimeoutMs: number;
+  readonly maxMessageBytes: number;
+  readonly maxMetadataBytes: number;
+  readonly maxConcurrentCalls: number;
+}
+
 /** A server that listens. */
 export interface GrpcServer {
-  /** host:port, with the real port where 0 was asked for. */
-  readonly address: string;
+  /** host:port of each listener, with the real port where 0 was asked for. */
+  readonly addresses: readonly string[];
   readonly health: Health;
   /** Refuses new calls, ends streams, lets running calls end, and gives up on them after 25 s. */
   drain(): Promise<void>;
 }
 
-/** Starts listening. Rejects when the address cannot be bound. */
-export async function startGrpcServer(
-  options: Pipeline & { address: string; tokens: TokenService; verifier: TokenVerifier },
-): Promise<GrpcServer> {
-  const { address, tokens, verifier } = options;
+/** Starts listening. Rejects when an address cannot be bound. */
+export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { listeners, tokens, verifier } = options;
   redactGrpcLog(options.log);
   const health = new Health(OWN_SERVICES);
-  const limits = new CallLimits({ maxUnaryMs: MAX_UNARY_MS });
+  const guard = new CallGuard({ ...options, maxOpenCalls: options.maxConcurrentCalls });
   const server = new Server({
-    interceptors: [limits.interceptor],
+    interceptors: [guard.interceptor],
+    "grpc.max_receive_message_length": options.maxMessageBytes,
+    "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
+    "grpc.max_connection_idle_ms": MAX_CONNECTION_IDLE_MS,
+    "grpc.max_connection_age_ms": MAX_CONNECTION_AGE_MS,
+    "grpc.max_connection_age_grace_ms": MAX_CONNECTION_AGE_GRACE_MS,
     "grpc.keepalive_time_ms": 60_000,
     "grpc.keepalive_timeout_ms": 20_000,
   });
+  guard.catchUnknownMethods(server);
   server.addService(ApiTokenServiceService, apiTokenHandlers(options, tokens));
   server.addService(TokenVerificationServiceService, tokenVerificationHandlers(options, verifier));
   server.addService(HealthService, health.handlers);
   const reflection = reflectionHandlers(REFLECTED_SERVICES);
   server.addService(ServerReflectionService, reflection);
   server.addService(ServerReflectionV1AlphaService, reflection);
-  const port = await bind(server, address);
   const drain = async () => {
     health.setServing(false);
-    limits.endStreams();
-    await shutDown(server, limits);
+    guard.endStreams();
+    await shutDown(server, guard);
   };
-  return { address: address.replace(/\d+$/, String(port)), health, drain };
+  try {
+    const addresses: string[] = [];
+    for (const { address, credentials } of listeners) addresses.push(await bind(server, address, credentials));
+    return { addresses, health, drain };
+  } catch (error) {
+    server.forceShutdown();
+    throw error;
+  }
 }
 
-function bind(server: Server, address: string): Promise<number> {
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<string> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(address, credentials, (error, port) => {
       if (error) reject(error);
-      else resolve(port);
+      else resolve(address.replace(/\d+$/, String(port)));
     });
   });
 }
 
 /** Lets running calls end, and then the clients' connections, of which some never would by themselves. */
-async function shutDown(server: Server, limits: CallLimits): Promise<void> {
+async function shutDown(server: Server, guard: CallGuard): Promise<void> {
   const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
   const limitMs = performance.now() + DRAIN_LIMIT_MS;
-  while (limits.openUnary > 0 && performance.now() < limitMs) await delay(DRAIN_POLL_MS);
+  while (guard.openUnary > 0 && performance.now() < limitMs) await delay(DRAIN_POLL_MS);
   await Promise.race([closed, delay(FAREWELL_MS, undefined, { ref: false })]);
   server.forceShutdown();
 }

@@ -15,6 +15,8 @@ import type { ApiTokenError, Reason, Violation } from "../domain/errors.js";
 /** `domain` of every ErrorInfo. */
 export const ERROR_DOMAIN = "apitoken.v1";
 
+const DETAILS = "grpc-status-details-bin";
+
 interface Row {
   readonly code: Status;
   readonly sqlState: string;
@@ -32,6 +34,13 @@ export const STATUS_OF: Readonly<Record<Reason, Row>> = {
   TOKEN_LIMIT_EXCEEDED: { code: Status.RESOURCE_EXHAUSTED, sqlState: "53000" },
   STORE_UNAVAILABLE: { code: Status.UNAVAILABLE, sqlState: "57015" },
   OUTCOME_UNKNOWN: { code: Status.UNAVAILABLE, sqlState: "57015" },
+  ISSUER_UNAVAILABLE: { code: Status.UNAVAILABLE, sqlState: "57015" },
+  RATE_LIMITED: { code: Status.RESOURCE_EXHAUSTED, sqlState: "53000" },
+  OVERLOADED: { code: Status.RESOURCE_EXHAUSTED, sqlState: "53000" },
+  MALFORMED_REQUEST: { code: Status.INVALID_ARGUMENT, sqlState: "08P01" },
+  REQUEST_TOO_LARGE: { code: Status.RESOURCE_EXHAUSTED, sqlState: "54000" },
+  DEADLINE_EXCEEDED: { code: Status.DEADLINE_EXCEEDED, sqlState: "57014" },
+  UNIMPLEMENTED: { code: Status.UNIMPLEMENTED, sqlState: "0A000" },
 };
 
 const VIOLATION_SQL_STATE: Readonly<Record<Violation["kind"], string>> = {
@@ -46,6 +55,29 @@ export function statusOf(error: ApiTokenError): StatusObject {
   return buildStatus(STATUS_OF[error.reason].code, error.message, error.reason, sqlState, extraDetails(error));
 }
 
+// What grpc-js says by itself, by how it begins; the rest of its texts can hold what the client sent.
+const OF_GRPC_JS: readonly (readonly [beginning: string, reason: Reason])[] = [
+  ["Invalid grpc-timeout", "MALFORMED_REQUEST"],
+  ["Failed to decompress", "MALFORMED_REQUEST"],
+  ["Error deserializing request", "MALFORMED_REQUEST"],
+  ["Received a second request", "MALFORMED_REQUEST"],
+  ["Received no request", "MALFORMED_REQUEST"],
+  ["Received message compressed with unsupported", "UNIMPLEMENTED"],
+  ["Received message that decompresses", "REQUEST_TOO_LARGE"],
+  ["Received message larger", "REQUEST_TOO_LARGE"],
+  ["Deadline exceeded", "DEADLINE_EXCEEDED"],
+];
+
+/** Why grpc-js itself ended a call; undefined where that is a fault of ours. */
+export function reasonOfGrpcJs(details: string): Reason | undefined {
+  return OF_GRPC_JS.find(([beginning]) => details.startsWith(beginning))?.[1];
+}
+
+/** True for what this table made, which carries its details. */
+export function isOwnStatus({ metadata }: { readonly metadata?: Metadata | null | undefined }): boolean {
+  return metadata?.get(DETAILS).length === 1;
+}
+
 /** The status of anything that is not a refusal: a fixed text and an id to find it in the log. */
 export function internalStatus(callId: string): StatusObject {
   const requestInfo = pack("RequestInfo", RequestInfo, { requestId: callId });
@@ -58,7 +90,7 @@ function sqlStateOf({ reason, violations }: ApiTokenError): string {
   return first && others.length === 0 ? VIOLATION_SQL_STATE[first.kind] : STATUS_OF[reason].sqlState;
 }
 
-function extraDetails({ reason, message, violations }: ApiTokenError): Any[] {
+function extraDetails({ reason, message, violations, retryAfterMs = 1000 }: ApiTokenError): Any[] {
   switch (reason) {
     case "INVALID_FIELD":
       return [pack("BadRequest", BadRequest, { fieldViolations: violations.map(fieldViolation) })];
@@ -72,13 +104,24 @@ function extraDetails({ reason, message, violations }: ApiTokenError): Any[] {
       return [pack("QuotaFailure", QuotaFailure, { violations: [{ subject: "user", description: message }] })];
     case "STORE_UNAVAILABLE":
     case "OUTCOME_UNKNOWN":
-      return [pack("RetryInfo", RetryInfo, { retryDelay: { seconds: 1n, nanos: 0 } })];
+    case "ISSUER_UNAVAILABLE":
+    case "RATE_LIMITED":
+    case "OVERLOADED":
+      return [pack("RetryInfo", RetryInfo, { retryDelay: durationOf(retryAfterMs) })];
     case "REPLAY_EXPIRED":
     case "UNAUTHENTICATED":
     case "INSUFFICIENT_PRIVILEGE":
     case "ETAG_MISMATCH":
+    case "MALFORMED_REQUEST":
+    case "REQUEST_TOO_LARGE":
+    case "DEADLINE_EXCEEDED":
+    case "UNIMPLEMENTED":
       return [];
   }
+}
+
+function durationOf(ms: number) {
+  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.ceil(ms % 1000) * 1_000_000 };
 }
 
 function fieldViolation({ field, description }: Violation) {
@@ -89,7 +132,7 @@ function buildStatus(code: Status, details: string, reason: string, sqlState: st
   const info = pack("ErrorInfo", ErrorInfo, { reason, domain: ERROR_DOMAIN, metadata: { sql_state: sqlState } });
   const rpcStatus = RpcStatus.encode({ code, message: details, details: [info, ...extra] }).finish();
   const metadata = new Metadata();
-  metadata.set("grpc-status-details-bin", Buffer.from(rpcStatus));
+  metadata.set(DETAILS, Buffer.from(rpcStatus));
   return { code, details, metadata };
 }
 

@@ -10,9 +10,14 @@
 //       t   ttl, ms                     g    generation
 //   apitoken:{<tag>}:receipt:<id>   HASH   an applied mutation, so that it is applied once and can be answered again:
 //       op, reply                       for seconds; with a request_id also f, id, g, sealed, for 10 minutes
+//   apitoken:{<tag>}:events         STREAM what happened to tokens, for EVENT_RETENTION; the ids are the times
+//       k   kind                        i, g, o, u, n   id, generation, organization, user, name of the token
+//       a   actor                       (all but the id as in its hash)
+//   apitoken:{<tag>}:superseded:<id> STRING empty; there while no further event of that kind is due
 //
 // <tag> is a digest of the organization id; tag + id = uid. Field names are short and values at most 64 bytes where
 // they can be: beyond that Redis stores a hash at three times the memory.
+import { EVENT_KINDS, type TokenEvent } from "../domain/token-event.js";
 import type { StoredToken } from "../domain/token-store.js";
 import { organizationTag, type UidParts } from "../domain/token-string.js";
 
@@ -38,6 +43,15 @@ export function tokenKey({ tag, id }: UidParts): string {
 /** `id` is a request hash, or an operation id where there is no request_id. */
 export function receiptKey(tag: string, id: string): string {
   return `apitoken:{${tag}}:receipt:${id}`;
+}
+
+export function eventsKey(tag: string): string {
+  return `apitoken:{${tag}}:events`;
+}
+
+/** Says that a superseded secret of the token was noted a short while ago. */
+export function supersededKey({ tag, id }: UidParts): string {
+  return `apitoken:{${tag}}:superseded:${id}`;
 }
 
 /** What a script that finds tokens by name gets as KEYS[1] and KEYS[2]. */
@@ -68,6 +82,18 @@ export function decodeToken(uid: string, values: FieldValues, nowMs: number): St
     previousSecretHash: previous ?? undefined,
     requestHash: q ?? undefined,
   };
+}
+
+/** An event in an answer: the stream's id, then kind, organization, user, name, token id, generation, actor. */
+export type EventValues = readonly string[];
+
+/** Reads an event of the organization with that tag. */
+export function decodeEvent(tag: string, values: EventValues): TokenEvent {
+  const [streamId = "", word, organizationId = "", userId = "", name = "", id = "", generation, actor = ""] = values;
+  const kind = EVENT_KINDS.find((known) => known === word);
+  if (kind === undefined) throw new Error("Redis answered with an event of an unknown kind");
+  const timeMs = Number.parseInt(streamId, 10);
+  return { kind, timeMs, organizationId, userId, name, uid: tag + id, generation: Number(generation), actor };
 }
 
 /** The value of `pe`: present means that Redis's clock is needed to read the token. */

@@ -1,19 +1,31 @@
 // The token store on Redis: the domain's commands as script calls, and their answers as tokens.
 import { ApiTokenError } from "../domain/errors.js";
-import type { ListPosition } from "../domain/page-token.js";
 import type { Replay } from "../domain/replay.js";
 import type { Owner, Token } from "../domain/token.js";
 import type {
   CreateCommand,
+  EventQuery,
+  ListPosition,
   ListQuery,
+  Mutation,
   RenewCommand,
   RevokeCommand,
   StoredToken,
   TokenStore,
 } from "../domain/token-store.js";
-import { ID_LENGTH, randomText, splitUid } from "../domain/token-string.js";
+import { ID_LENGTH, organizationTag, randomText, splitUid } from "../domain/token-string.js";
 import type { RedisConnection } from "./connection.js";
-import { decodeToken, FIELDS, hasPreviousExpiry, indexAndTokens, receiptKey, tokenKey } from "./layout.js";
+import {
+  decodeEvent,
+  decodeToken,
+  eventsKey,
+  FIELDS,
+  hasPreviousExpiry,
+  indexAndTokens,
+  receiptKey,
+  supersededKey,
+  tokenKey,
+} from "./layout.js";
 import * as scripts from "./scripts.js";
 
 const OPERATION_LENGTH = 16;
@@ -21,16 +33,22 @@ const OPERATION_LENGTH = 16;
 const REPLAYABLE_MS = 10 * 60_000;
 const NOTE_ATTEMPTS = 4;
 const NOTE_RETRY_MS = 250;
+/** A token leaves an event of a superseded use at most so often. */
+const SUPERSEDED_INTERVAL_MS = 60_000;
 
 export class RedisTokenStore implements TokenStore {
   readonly #redis: RedisConnection;
   readonly #lastUsedResolutionMs: number;
+  readonly #eventRetentionMs: number;
   /** Tokens whose use is on its way to Redis. */
   readonly #usesUnderWay = new Set<string>();
+  /** Tokens for which this process needs not ask yet whether an event of a superseded use is due. */
+  readonly #supersededNoted = new Set<string>();
 
-  constructor(redis: RedisConnection, options: { lastUsedResolutionMs: number }) {
+  constructor(redis: RedisConnection, options: { lastUsedResolutionMs: number; eventRetentionMs: number }) {
     this.#redis = redis;
     this.#lastUsedResolutionMs = options.lastUsedResolutionMs;
+    this.#eventRetentionMs = options.eventRetentionMs;
   }
 
   async create(command: CreateCommand) {
@@ -67,7 +85,7 @@ export class RedisTokenStore implements TokenStore {
     const { tag, keys } = indexAndTokens(organizationId);
     // Members are `user \0 name \0 id`: `~` sorts behind every id, and \1 behind every name of the user.
     const first = userId === undefined ? "-" : `[${userId}\0`;
-    const start = after === undefined ? first : `(${after.userId}\0${after.name}\0~`;
+    const start = after === undefined ? first : `(${after[0]}\0${after[1]}\0~`;
     const stop = userId === undefined ? "+" : `(${userId}\u0001`;
     const args = [start, stop, limit, ID_LENGTH];
     const [, nowMs, replies, next] = await this.#redis.read((redis) => scripts.list(redis, keys, args));
@@ -76,6 +94,17 @@ export class RedisTokenStore implements TokenStore {
       token.organizationId === organizationId && (userId === undefined || token.userId === userId);
     if (!tokens.every(isAskedFor)) throw new Error("Redis answered about another owner's token");
     return { tokens, next: next === "" ? undefined : position(next) };
+  }
+
+  async listEvents({ organizationId, userId, name, uid, before, limit }: EventQuery) {
+    const tag = organizationTag(organizationId);
+    const token = uid === undefined ? undefined : splitUid(uid);
+    if (token !== undefined && token.tag !== tag) return { events: [], next: undefined };
+    const start = before === undefined ? "+" : `(${before[0]}`;
+    const args = [start, limit, organizationId, userId ?? "", name ?? "", token?.id ?? ""];
+    const [entries, next] = await this.#redis.read((redis) => scripts.listEvents(redis, [eventsKey(tag)], args));
+    const events = entries.map((values) => decodeEvent(tag, values));
+    return { events, next: next === "" ? undefined : ([next] as const) };
   }
 
   async read(uid: string): Promise<StoredToken | undefined> {
@@ -90,6 +119,16 @@ export class RedisTokenStore implements TokenStore {
     if (this.#usesUnderWay.has(key) || this.#isFresh(used)) return;
     this.#usesUnderWay.add(key);
     void this.#noteUse(used).finally(() => this.#usesUnderWay.delete(key));
+  }
+
+  recordSupersededUse({ uid, generation }: StoredToken, actor: string): void {
+    if (this.#supersededNoted.has(uid)) return;
+    this.#supersededNoted.add(uid);
+    setTimeout(() => this.#supersededNoted.delete(uid), SUPERSEDED_INTERVAL_MS).unref();
+    const token = splitUid(uid);
+    const keys = [tokenKey(token), supersededKey(token), eventsKey(token.tag)];
+    const args = [token.id, generation, actor, this.#eventRetentionMs, SUPERSEDED_INTERVAL_MS];
+    scripts.recordSupersededUse(this.#redis.writes, keys, args).catch(() => this.#supersededNoted.delete(uid));
   }
 
   #isFresh({ lastUsedTimeMs }: StoredToken): boolean {
@@ -114,7 +153,7 @@ export class RedisTokenStore implements TokenStore {
   /** Runs a mutation with what they all take first; see lua/mutation.lua. */
   async #mutate<Reply extends readonly [word: string, ...rest: unknown[]]>(
     script: scripts.Script<Reply>,
-    command: Owner & { readonly name: string; readonly replay: Replay | undefined },
+    command: Mutation & { readonly replay: Replay | undefined },
     extraArgs: readonly (string | number)[],
   ): Promise<Exclude<Reply, scripts.Late>> {
     const { tag, keys } = indexAndTokens(command.organizationId);
@@ -122,8 +161,16 @@ export class RedisTokenStore implements TokenStore {
     const { requestHash = "", fingerprint = "", sealedSecret = "" } = command.replay ?? {};
     const receipt = receiptKey(tag, requestHash === "" ? operation : requestHash);
     const args = [operation, this.#redis.notAfterMs(), command.userId, command.name];
-    args.push(requestHash, fingerprint, sealedSecret, REPLAYABLE_MS, ...extraArgs);
-    const answer = await this.#redis.mutate((redis) => script(redis, [...keys, receipt], args));
+    args.push(
+      requestHash,
+      fingerprint,
+      sealedSecret,
+      REPLAYABLE_MS,
+      command.actor,
+      this.#eventRetentionMs,
+      ...extraArgs,
+    );
+    const answer = await this.#redis.mutate((redis) => script(redis, [...keys, receipt, eventsKey(tag)], args));
     if (answer[0] !== "late") return answer as Exclude<Reply, scripts.Late>;
     // It reached Redis too late and changed nothing: either a stall, or Redis's clock was set.
     this.#redis.readClock().catch(() => {});
@@ -153,5 +200,5 @@ function complete(token: StoredToken | undefined): StoredToken {
 
 function position(entry: string): ListPosition {
   const [userId = "", name = ""] = entry.split("\0");
-  return { userId, name };
+  return [userId, name];
 }

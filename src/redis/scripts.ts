@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
-import { FIELDS, type FieldValues } from "./layout.js";
+import { type EventValues, FIELDS, type FieldValues } from "./layout.js";
 
 /** A token in an answer: its id and the values of FIELDS. */
 export type TokenReply = readonly [id: string, values: FieldValues];
@@ -17,18 +17,16 @@ export type ReplayedAnswer = readonly [word: "replayed", nowMs: string, token: T
 /** The mutation came after its not-after time and was not applied. */
 export type Late = Refusal<"late">;
 
-export const create = script<
-  Applied | ReplayedAnswer | Late | Refusal<"reused" | "expired" | "exists" | "limit" | "collision">
->(3, "mutation", "create");
-export const renew = script<Applied | ReplayedAnswer | Late | Refusal<"reused" | "expired" | "missing" | "conflict">>(
-  3,
-  "mutation",
-  "renew",
-);
-export const revoke = script<Applied | Late | Refusal<"missing" | "conflict">>(3, "mutation", "revoke");
-export const get = script<Applied | Refusal<"missing">>(2, "get");
-export const list = script<readonly ["ok", nowMs: string, readonly TokenReply[], next: string]>(2, "list");
-export const recordUse = bareScript<"ok" | "gone">(2, source("record-use"));
+type Retryable<Word extends string> = Applied | ReplayedAnswer | Late | Refusal<Word | "reused" | "expired">;
+
+export const create = mutation<Retryable<"exists" | "limit" | "collision">>("create");
+export const renew = mutation<Retryable<"missing" | "conflict">>("renew");
+export const revoke = mutation<Applied | Late | Refusal<"missing" | "conflict">>("revoke");
+export const get = script<Applied | Refusal<"missing">>(2, "prelude", "get");
+export const list = script<readonly ["ok", nowMs: string, readonly TokenReply[], next: string]>(2, "prelude", "list");
+export const listEvents = script<readonly [events: readonly EventValues[], next: string]>(1, "list-events");
+export const recordUse = script<"ok" | "gone">(2, "record-use");
+export const recordSupersededUse = script<"ok" | "gone" | "recent">(3, "event", "record-superseded-use");
 
 /** Runs the script: its keys, then its arguments. Rejects with whatever ioredis rejects with. */
 export type Script<Reply> = (
@@ -37,12 +35,14 @@ export type Script<Reply> = (
   args: readonly (string | number)[],
 ) => Promise<Reply>;
 
-function script<Reply>(numberOfKeys: number, ...parts: readonly string[]): Script<Reply> {
-  const fields = `local FIELDS = { ${FIELDS.map((field) => `'${field}'`).join(", ")} }\n`;
-  return bareScript(numberOfKeys, fields + ["prelude", ...parts].map(source).join("\n"));
+function mutation<Reply>(name: string): Script<Reply> {
+  return script(4, "prelude", "event", "mutation", name);
 }
 
-function bareScript<Reply>(numberOfKeys: number, lua: string): Script<Reply> {
+/** `parts`: the files that make up the script. */
+function script<Reply>(numberOfKeys: number, ...parts: readonly string[]): Script<Reply> {
+  const fields = `local FIELDS = { ${FIELDS.map((field) => `'${field}'`).join(", ")} }\n`;
+  const lua = fields + parts.map(source).join("\n");
   const sha = createHash("sha1").update(lua).digest("hex");
   return async (redis, keys, args) => {
     if (keys.length !== numberOfKeys) throw new Error(`the script takes ${numberOfKeys} keys, not ${keys.length}`);

@@ -1,7 +1,7 @@
 // Limits of request fields, and the tokens that carry a position between requests.
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { Principal } from "../../src/domain/access.js";
+import { userPrincipal } from "../../src/domain/access.js";
 import { ApiTokenError } from "../../src/domain/errors.js";
 import { Fields } from "../../src/domain/fields.js";
 import { decodePageToken, encodePageToken } from "../../src/domain/page-token.js";
@@ -104,37 +104,36 @@ test("all violations come at once, in the order of the checks", () => {
   expect(all.map((violation) => violation.split(":")[0])).toEqual(["name", "role", "ttl", "request_id", "user_id"]);
 });
 
-const principal = (organizationId: string, userId: string): Principal => ({
-  organizationId,
-  userId,
-  isOrganizationAdministrator: false,
-  roles: "all",
-  grants: new Set(),
-});
+const principal = (organizationId: string, userId: string) =>
+  userPrincipal({ organizationId, userId }, { isAdministrator: false, roles: "all" });
 const identities = fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 });
 
 test("a page token gives its position back to the same caller and query only", () => {
   fc.assert(
     fc.property(identities, identities, identities, fc.string(), (organization, user, other, name) => {
       const caller = principal(organization, user);
-      const position = { userId: user, name };
-      const token = encodePageToken(caller, "-", position);
-      expect(decodePageToken(caller, "-", token)).toEqual(position);
-      expect(decodePageToken(caller, user, token)).toBeUndefined();
-      if (other !== user) expect(decodePageToken(principal(organization, other), "-", token)).toBeUndefined();
-      if (other !== organization) expect(decodePageToken(principal(other, user), "-", token)).toBeUndefined();
+      const position = [user, name];
+      const query = ["ListTokens", "-"];
+      const token = encodePageToken(caller, query, position);
+      expect(decodePageToken(caller, query, token)).toEqual(position);
+      for (const another of [["ListTokens", user, ""], ["ListTokenEvents", "-"], ["ListTokens"]]) {
+        expect(decodePageToken(caller, another, token)).toBeUndefined();
+      }
+      if (other !== user) expect(decodePageToken(principal(organization, other), query, token)).toBeUndefined();
+      if (other !== organization) expect(decodePageToken(principal(other, user), query, token)).toBeUndefined();
     }),
   );
 });
 
 test("a page token cut or with any character changed is refused", () => {
   const caller = principal("acme", "alice");
-  const token = encodePageToken(caller, "alice", { userId: "alice", name: "my_token" });
+  const query = ["ListTokens", "alice"];
+  const token = encodePageToken(caller, query, ["alice", "my_token"]);
   for (let at = 0; at < token.length; at += 1) {
-    expect(decodePageToken(caller, "alice", token.slice(0, at))).toBeUndefined();
-    expect(decodePageToken(caller, "alice", `${token.slice(0, at)}~${token.slice(at + 1)}`)).toBeUndefined();
+    expect(decodePageToken(caller, query, token.slice(0, at))).toBeUndefined();
+    expect(decodePageToken(caller, query, `${token.slice(0, at)}~${token.slice(at + 1)}`)).toBeUndefined();
   }
-  fc.assert(fc.property(fc.string(), (text) => expect(decodePageToken(caller, "alice", text)).toBeUndefined()));
+  fc.assert(fc.property(fc.string(), (text) => expect(decodePageToken(caller, query, text)).toBeUndefined()));
 });
 
 test("a sealed secret opens for its own request only", () => {

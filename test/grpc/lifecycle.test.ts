@@ -7,7 +7,7 @@ import { eventually, type Service, startService } from "../harness.js";
 
 let service: Service;
 beforeAll(async () => {
-  service = await startService({ maxTokensPerUser: 5 });
+  service = await startService({ MAX_TOKENS_PER_USER: "5" });
 });
 beforeEach(() => service.redis.connection.writes.flushall());
 afterAll(() => service.stop());
@@ -225,15 +225,10 @@ test("a page token that was made up by its bearer shows nobody else's tokens", a
   const bob = { organization: "acme", user: "bob" };
   await service.tokens.createToken({ name: "payroll" }, { organization: "acme", user: "alice" });
   await service.tokens.createToken({ name: "b" }, bob);
-  for (const position of [
-    { userId: "", name: "" },
-    { userId: "alice", name: "" },
-    { userId: "bob\0x", name: "y" },
-    { userId: "zoe", name: "" },
-  ]) {
+  for (const position of [["", ""], ["alice", ""], ["bob\0x", "y"], ["zoe", ""], ["bob"], ["bob", "b", "c"]]) {
     // The digest is not secret: anybody can compute a well-formed token.
     const caller = { organizationId: "acme", userId: "bob" };
-    const pageToken = encodePageToken(caller as Principal, "bob", position);
+    const pageToken = encodePageToken(caller as Principal, ["ListTokens", "bob"], position);
     await expect(service.tokens.listTokens({ pageToken }, bob)).rejects.toMatchObject({
       violations: ["page_token: is not a page token of this query and caller"],
     });

@@ -2,6 +2,7 @@
 import { connect as connectHttp2, constants } from "node:http2";
 import { credentials, Metadata, Server, ServerCredentials, type ServiceError, status as Status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { pino } from "pino";
 import {
   HealthClient,
   HealthService,
@@ -13,7 +14,7 @@ import {
   type ServerReflectionResponse,
 } from "../../gen/grpc/reflection/v1/reflection.js";
 import { ServerReflectionClient as V1AlphaClient } from "../../gen/grpc/reflection/v1alpha/reflection.js";
-import { CallLimits } from "../../src/grpc/call.js";
+import { CallGuard } from "../../src/grpc/call-guard.js";
 import { Health } from "../../src/grpc/health.js";
 import { eventually, rpcs, type Service, startService } from "../harness.js";
 
@@ -163,7 +164,13 @@ test("without Redis calls are UNAVAILABLE at once, verification too, and a malfo
 });
 
 test("a call that never sends its message is ended by the deadline cap", async () => {
-  const server = new Server({ interceptors: [new CallLimits({ maxUnaryMs: 100 }).interceptor] });
+  const guard = new CallGuard({
+    callTimeoutMs: 100,
+    maxMetadataBytes: 1000,
+    maxOpenCalls: 10,
+    log: pino({ level: "silent" }),
+  });
+  const server = new Server({ interceptors: [guard.interceptor] });
   server.addService(HealthService, new Health([]).handlers);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
@@ -181,6 +188,7 @@ test("a call that never sends its message is ended by the deadline cap", async (
   );
   const status = await new Promise((resolve) => stream.on("response", (headers) => resolve(headers["grpc-status"])));
   expect(status).toBe("4");
+  await eventually(() => expect(guard.openUnary).toBe(0));
   session.destroy();
   server.forceShutdown();
 });

@@ -3,11 +3,14 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import type { Redis } from "ioredis";
 import { FIELDS } from "../../src/redis/layout.js";
 import * as scripts from "../../src/redis/scripts.js";
-import { startRedis } from "../harness.js";
+import { eventually, startRedis } from "../harness.js";
 
 const INDEX = "apitoken:{t}:index";
 const TOKENS = "apitoken:{t}:token:";
 const receipt = (id: string) => `apitoken:{t}:receipt:${id}`;
+const EVENTS = "apitoken:{t}:events";
+const MARK = "apitoken:{t}:superseded:abcdefghijkl";
+const RETENTION_MS = 86_400_000;
 const ID = "abcdefghijkl";
 const TOKEN = TOKENS + ID;
 const LATER = 8_000_000_000_000;
@@ -22,9 +25,12 @@ beforeAll(async () => {
 beforeEach(() => redis.flushall());
 afterAll(() => server.stop());
 
-const keys = (operation: string, request = "") => [INDEX, TOKENS, receipt(request || operation)];
+const keys = (operation: string, request = "") => [INDEX, TOKENS, receipt(request || operation), EVENTS];
 const common = (operation: string, request = "", notAfterMs = LATER) =>
-  [operation, notAfterMs, "alice", "my_token", request, request && "fields", request && "sealed", 600_000] as const;
+  [
+    ...[operation, notAfterMs, "alice", "my_token", request, request && "fields", request && "sealed", 600_000],
+    ...["user:alice", RETENTION_MS],
+  ] as const;
 const create = (operation = "op-create", request = "", notAfterMs = LATER) => {
   const args = [...common(operation, request, notAfterMs), "acme", ID, "", TTL_MS, "hash-1", 1000];
   return scripts.create(redis, keys(operation, request), args);
@@ -33,6 +39,19 @@ const renew = (operation: string, request = "", notAfterMs = LATER) =>
   scripts.renew(redis, keys(operation, request), [...common(operation, request, notAfterMs), "hash-2", 60_000, ""]);
 const revoke = (operation: string, notAfterMs = LATER) =>
   scripts.revoke(redis, keys(operation), [...common(operation, "", notAfterMs), ""]);
+
+const superseded = (generation: number, actor = "service:x") =>
+  scripts.recordSupersededUse(redis, [TOKEN, MARK, EVENTS], [ID, generation, actor, RETENTION_MS, 60_000]);
+
+/** Kind, generation and actor of each event, oldest first. */
+async function events(): Promise<string[]> {
+  const entries = await redis.xrange(EVENTS, "-", "+");
+  return entries.map(([, fields]) => {
+    const of = new Map(fields.flatMap((key, at) => (at % 2 === 0 ? [[key, fields[at + 1]] as const] : [])));
+    expect(["o", "u", "n", "i"].map((field) => of.get(field))).toEqual(["acme", "alice", "my_token", ID]);
+    return ["k", "g", "a"].map((field) => of.get(field)).join(" ");
+  });
+}
 
 /** How far the key's TTL is from the lifetime, in ms. */
 async function ttlErrorMs(): Promise<number> {
@@ -112,6 +131,72 @@ test("a command sent twice runs once and answers the same, whatever happened in 
   expect(revoked[0]).toBe("ok");
   expect(await revoke("op-4")).toEqual(revoked);
   expect((await renew("op-3"))[0]).toBe("ok");
+  expect(await events()).toEqual([
+    "created 1 user:alice",
+    "renewed 2 user:alice",
+    "renewed 3 user:alice",
+    "revoked 3 user:alice",
+  ]);
+});
+
+test("what changes nothing leaves no event", async () => {
+  const now = await server.connection.readClock();
+  await renew("op-1");
+  await revoke("op-2");
+  await create("op-3", "", now - 1);
+  expect(await redis.exists(EVENTS)).toBe(0);
+  await create("op-4", "request");
+  await create("op-5", "request");
+  await create("op-6");
+  expect(await events()).toEqual(["created 1 user:alice"]);
+});
+
+test("a superseded use leaves one event a while, none of another generation or a dropped token, and changes nothing", async () => {
+  await create();
+  await renew("op-renew");
+  const before = await redis.hgetall(TOKEN);
+  expect(await superseded(1)).toBe("gone");
+  expect(await superseded(2)).toBe("ok");
+  expect(await superseded(2, "user:bob")).toBe("recent");
+  expect(await redis.hgetall(TOKEN)).toEqual(before);
+  await expectFreshTtl();
+  expect((await events()).at(-1)).toBe("superseded_use 2 service:x");
+  expect(await redis.pttl(MARK)).toBeGreaterThan(59_000);
+  await redis.pexpire(MARK, 1);
+  await eventually(async () => expect(await redis.exists(MARK)).toBe(0));
+  expect(await superseded(2)).toBe("ok");
+  await revoke("op-revoke");
+  await redis.del(MARK);
+  expect(await superseded(2)).toBe("gone");
+});
+
+test("events end with their retention, one by one and all together", async () => {
+  await redis.xadd(EVENTS, "1-0", "k", "created");
+  for (let at = 0; at < 300; at += 1) await redis.xadd(EVENTS, `1-${at + 1}`, "k", "created");
+  await create();
+  // Redis drops whole nodes of about a hundred.
+  expect(await redis.xlen(EVENTS)).toBeLessThan(150);
+  const ttlMs = await redis.pttl(EVENTS);
+  expect(ttlMs).toBeLessThanOrEqual(RETENTION_MS);
+  expect(ttlMs).toBeGreaterThan(RETENTION_MS - 1000);
+});
+
+test("list-events looks at a bounded number a call, and gives a page that goes on where it stopped", async () => {
+  const fields = (user: string) => ["k", "created", "o", "acme", "u", user, "n", "x", "i", ID, "g", "1", "a", "user:x"];
+  await redis.xadd(EVENTS, "1-1", ...fields("alice"));
+  const pipeline = redis.pipeline();
+  for (let at = 0; at < 5000; at += 1) pipeline.xadd(EVENTS, `2-${at + 1}`, ...fields("bob"));
+  await pipeline.exec();
+  const pages: number[] = [];
+  let start = "+";
+  do {
+    const [found, next] = await scripts.listEvents(redis, [EVENTS], [start, 10, "acme", "alice", "", ""]);
+    pages.push(found.length);
+    start = next === "" ? "" : `(${next}`;
+  } while (start !== "");
+  expect(pages).toEqual([0, 0, 1]);
+  const [other] = await scripts.listEvents(redis, [EVENTS], ["+", 10, "another organization", "", "", ""]);
+  expect(other).toEqual([]);
 });
 
 test("a mutation after its not-after time changes nothing", async () => {

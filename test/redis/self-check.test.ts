@@ -37,10 +37,12 @@ async function watched(connection: RedisConnection, options: Partial<SelfCheckOp
 }
 
 const owner = { organizationId: "acme", userId: "alice" };
-const storeOn = (connection: RedisConnection) => new RedisTokenStore(connection, { lastUsedResolutionMs: 60_000 });
+const storeOn = (connection: RedisConnection) =>
+  new RedisTokenStore(connection, { lastUsedResolutionMs: 60_000, eventRetentionMs: 86_400_000 });
 const create = (connection: RedisConnection, name: string) =>
   storeOn(connection).create({
     ...owner,
+    actor: "user:alice",
     uid: generateUid("acme"),
     name,
     role: "",
@@ -51,6 +53,7 @@ const create = (connection: RedisConnection, name: string) =>
   });
 const renewal = (name: string): RenewCommand => ({
   ...owner,
+  actor: "user:alice",
   name,
   gracePeriodMs: 0,
   secretHash: hashSecret("y"),

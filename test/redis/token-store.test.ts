@@ -19,13 +19,14 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await redis.connection.writes.flushall();
-  store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 60_000 });
+  store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 60_000, eventRetentionMs: 86_400_000 });
 });
 afterAll(() => redis.stop());
 
 function create(overrides: Partial<CreateCommand> = {}) {
   return store.create({
     ...alice,
+    actor: "user:alice",
     uid: generateUid(ORGANIZATION),
     name: "my_token",
     role: "",
@@ -46,6 +47,7 @@ function renew(overrides: Partial<RenewCommand> = {}) {
   const secretHash = hashSecret(randomText(43));
   return store.renew({
     ...alice,
+    actor: "user:alice",
     name: "my_token",
     gracePeriodMs: 0,
     secretHash,
@@ -91,12 +93,14 @@ test("every key has a TTL after every kind of mutation, and no key holds user te
   await createToken({ name: "secret-name" });
   await createToken({ name: "other", replay: replay() });
   await renew({ name: "other", gracePeriodMs: 60_000 });
-  await store.revoke({ ...alice, name: "secret-name", etag: "" });
+  await store.revoke({ ...alice, actor: "user:alice", name: "secret-name", etag: "" });
   const all = await keys("*");
   expect(all.length).toBeGreaterThanOrEqual(5);
   for (const key of all) {
     expect(await redis.connection.reads.pttl(key)).toBeGreaterThan(0);
-    expect(key).toMatch(/^apitoken:\{[0-9A-Za-z]{16}\}:(?:index|token:[0-9A-Za-z]{12}|receipt:[\w-]+)$/);
+    expect(key).toMatch(
+      /^apitoken:\{[0-9A-Za-z]{16}\}:(?:index|events|(?:token|superseded):[0-9A-Za-z]{12}|receipt:[\w-]+)$/,
+    );
   }
 });
 
@@ -112,7 +116,7 @@ test("names are taken per user, exactly, and free again after a revocation", asy
   await createToken({ userId: "bob" });
   await createToken({ name: "MY_TOKEN" });
   await createToken({ organizationId: "other", uid: generateUid("other") });
-  tokenOf(await store.revoke({ ...alice, name: "my_token", etag: "" }), "revoked");
+  tokenOf(await store.revoke({ ...alice, actor: "user:alice", name: "my_token", etag: "" }), "revoked");
   await createToken();
 });
 
@@ -120,7 +124,7 @@ test("a name that begins another name, or looks like a key or a pattern, names o
   const names = ["a", "a:b{c}", "__proto__", "a b", "a*", "[a", "(a", "+", "ab"];
   for (const name of names) await createToken({ name });
   for (const name of names) expect((await store.get(alice, name))?.name).toBe(name);
-  const revoked = await store.revoke({ ...alice, name: "a", etag: "" });
+  const revoked = await store.revoke({ ...alice, actor: "user:alice", name: "a", etag: "" });
   expect(tokenOf(revoked, "revoked").name).toBe("a");
   expect(await store.get(alice, "a")).toBeUndefined();
   expect((await store.get(alice, "ab"))?.name).toBe("ab");
@@ -162,8 +166,8 @@ test("an etag from before a renewal, or of a dropped token of the same name, cha
   const old = etagOf(await createToken());
   expect((await renew({ etag: old })).outcome).toBe("renewed");
   expect((await renew({ etag: old })).outcome).toBe("conflict");
-  expect((await store.revoke({ ...alice, name: "my_token", etag: old })).outcome).toBe("conflict");
-  await store.revoke({ ...alice, name: "my_token", etag: "" });
+  expect((await store.revoke({ ...alice, actor: "user:alice", name: "my_token", etag: old })).outcome).toBe("conflict");
+  await store.revoke({ ...alice, actor: "user:alice", name: "my_token", etag: "" });
   const again = await createToken();
   expect((await renew({ etag: old })).outcome).toBe("conflict");
   expect(await store.get(alice, "my_token")).toEqual(again);
@@ -230,7 +234,7 @@ test("an expired token is gone: nothing finds, renews, revokes, lists or revives
   await eventually(async () => expect(await store.read(token.uid)).toBeUndefined());
   store.recordUse(read);
   expect((await renew()).outcome).toBe("missing");
-  expect((await store.revoke({ ...alice, name: "my_token", etag: "" })).outcome).toBe("missing");
+  expect((await store.revoke({ ...alice, actor: "user:alice", name: "my_token", etag: "" })).outcome).toBe("missing");
   expect(await store.get(alice, "my_token")).toBeUndefined();
   expect(
     (await store.list({ organizationId: ORGANIZATION, userId: undefined, after: undefined, limit: 10 })).tokens,
@@ -270,7 +274,7 @@ test("after the first use, another renewal or a revocation a request can no long
   expect((await renew({ replay: second })).outcome).toBe("expired");
   const fourth = replay({ requestHash: "request-4" });
   await createToken({ name: "other", replay: fourth });
-  await store.revoke({ ...alice, name: "other", etag: "" });
+  await store.revoke({ ...alice, actor: "user:alice", name: "other", etag: "" });
   expect((await create({ name: "other", replay: fourth })).outcome).toBe("expired");
   expect((await stored(token.uid)).generation).toBe(3);
 });
@@ -392,7 +396,7 @@ test("64 parallel creations of one name make one token, and never more than the 
 });
 
 test("the first use is noted at once, later ones once per resolution, and none on another generation", async () => {
-  store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 100 });
+  store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 100, eventRetentionMs: 86_400_000 });
   const { uid } = await createToken();
   const unused = await stored(uid);
   store.recordUse(unused);

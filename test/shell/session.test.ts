@@ -34,7 +34,7 @@ const TIME = /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC/g;
 
 let service: Service;
 beforeAll(async () => {
-  service = await startService({ maxTokensPerUser: 2000 });
+  service = await startService({ MAX_TOKENS_PER_USER: "2000", CALL_RATES: "CreateToken=10000" });
 });
 beforeEach(() => service.redis.connection.writes.flushall());
 afterAll(() => service.stop());

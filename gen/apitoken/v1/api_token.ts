@@ -13,6 +13,77 @@ export const protobufPackage = "apitoken.v1";
 
 export const protobufFileName = "apitoken/v1/api_token.proto";
 
+/** What can happen to a token. That it expired is no event: `expire_time` told so. */
+export const TokenEventKind = {
+  /** TOKEN_EVENT_KIND_UNSPECIFIED - Never sent. */
+  TOKEN_EVENT_KIND_UNSPECIFIED: 0,
+  /** TOKEN_EVENT_KIND_CREATED - The token was created. */
+  TOKEN_EVENT_KIND_CREATED: 1,
+  /** TOKEN_EVENT_KIND_RENEWED - The token was renewed. */
+  TOKEN_EVENT_KIND_RENEWED: 2,
+  /** TOKEN_EVENT_KIND_REVOKED - The token was revoked. */
+  TOKEN_EVENT_KIND_REVOKED: 3,
+  /**
+   * TOKEN_EVENT_KIND_SUPERSEDED_USE - Somebody presented the secret from before the latest renewal, after its grace period: a client that was not
+   * switched, or a thief. Nothing was changed. At most one a minute for each token.
+   */
+  TOKEN_EVENT_KIND_SUPERSEDED_USE: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type TokenEventKind = typeof TokenEventKind[keyof typeof TokenEventKind];
+
+export namespace TokenEventKind {
+  export type TOKEN_EVENT_KIND_UNSPECIFIED = typeof TokenEventKind.TOKEN_EVENT_KIND_UNSPECIFIED;
+  export type TOKEN_EVENT_KIND_CREATED = typeof TokenEventKind.TOKEN_EVENT_KIND_CREATED;
+  export type TOKEN_EVENT_KIND_RENEWED = typeof TokenEventKind.TOKEN_EVENT_KIND_RENEWED;
+  export type TOKEN_EVENT_KIND_REVOKED = typeof TokenEventKind.TOKEN_EVENT_KIND_REVOKED;
+  export type TOKEN_EVENT_KIND_SUPERSEDED_USE = typeof TokenEventKind.TOKEN_EVENT_KIND_SUPERSEDED_USE;
+  export type UNRECOGNIZED = typeof TokenEventKind.UNRECOGNIZED;
+}
+
+export function tokenEventKindFromJSON(object: any): TokenEventKind {
+  switch (object) {
+    case 0:
+    case "TOKEN_EVENT_KIND_UNSPECIFIED":
+      return TokenEventKind.TOKEN_EVENT_KIND_UNSPECIFIED;
+    case 1:
+    case "TOKEN_EVENT_KIND_CREATED":
+      return TokenEventKind.TOKEN_EVENT_KIND_CREATED;
+    case 2:
+    case "TOKEN_EVENT_KIND_RENEWED":
+      return TokenEventKind.TOKEN_EVENT_KIND_RENEWED;
+    case 3:
+    case "TOKEN_EVENT_KIND_REVOKED":
+      return TokenEventKind.TOKEN_EVENT_KIND_REVOKED;
+    case 4:
+    case "TOKEN_EVENT_KIND_SUPERSEDED_USE":
+      return TokenEventKind.TOKEN_EVENT_KIND_SUPERSEDED_USE;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return TokenEventKind.UNRECOGNIZED;
+  }
+}
+
+export function tokenEventKindToJSON(object: TokenEventKind): string {
+  switch (object) {
+    case TokenEventKind.TOKEN_EVENT_KIND_UNSPECIFIED:
+      return "TOKEN_EVENT_KIND_UNSPECIFIED";
+    case TokenEventKind.TOKEN_EVENT_KIND_CREATED:
+      return "TOKEN_EVENT_KIND_CREATED";
+    case TokenEventKind.TOKEN_EVENT_KIND_RENEWED:
+      return "TOKEN_EVENT_KIND_RENEWED";
+    case TokenEventKind.TOKEN_EVENT_KIND_REVOKED:
+      return "TOKEN_EVENT_KIND_REVOKED";
+    case TokenEventKind.TOKEN_EVENT_KIND_SUPERSEDED_USE:
+      return "TOKEN_EVENT_KIND_SUPERSEDED_USE";
+    case TokenEventKind.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 /** A named API token of one user. It never carries the secret or anything derived from it. */
 export interface ApiToken {
   /**
@@ -66,6 +137,35 @@ export interface ApiToken {
   etag: string;
   /** Until when the secret from before the latest renewal still works. Set only while it does. */
   previousSecretExpireTime: Timestamp | undefined;
+}
+
+/**
+ * One thing that happened to a token, recorded in the same step that did it. Events outlive their token: they are kept
+ * for the server's EVENT_RETENTION (400 days by default).
+ */
+export interface TokenEvent {
+  /** What happened. */
+  kind: TokenEventKind;
+  /** When it happened, to the millisecond of the store's clock. */
+  eventTime:
+    | Timestamp
+    | undefined;
+  /** The token's uid, which tells apart tokens that had the same name one after the other. */
+  uid: string;
+  /** The organization that the token belongs to. */
+  organizationId: string;
+  /** The user who owns the token. */
+  userId: string;
+  /** The token's name. */
+  name: string;
+  /** The token's generation after what happened. */
+  generation: bigint;
+  /**
+   * Who did it: `user:<user id>`, `service:<URI of its certificate>` (for the user in `user_id`) or
+   * `token:<uid>` (an API token presented as credential). For SUPERSEDED_USE: who asked for the verification, and
+   * empty when the superseded secret was itself presented as the credential of a call.
+   */
+  actor: string;
 }
 
 function createBaseApiToken(): ApiToken {
@@ -360,6 +460,215 @@ export const ApiToken: MessageFns<ApiToken> = {
       (object.previousSecretExpireTime !== undefined && object.previousSecretExpireTime !== null)
         ? Timestamp.fromPartial(object.previousSecretExpireTime)
         : undefined;
+    return message;
+  },
+};
+
+function createBaseTokenEvent(): TokenEvent {
+  return {
+    kind: 0,
+    eventTime: undefined,
+    uid: "",
+    organizationId: "",
+    userId: "",
+    name: "",
+    generation: 0n,
+    actor: "",
+  };
+}
+
+export const TokenEvent: MessageFns<TokenEvent> = {
+  encode(message: TokenEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== 0) {
+      writer.uint32(8).int32(message.kind);
+    }
+    if (message.eventTime !== undefined) {
+      Timestamp.encode(message.eventTime, writer.uint32(18).fork()).join();
+    }
+    if (message.uid !== "") {
+      writer.uint32(26).string(message.uid);
+    }
+    if (message.organizationId !== "") {
+      writer.uint32(34).string(message.organizationId);
+    }
+    if (message.userId !== "") {
+      writer.uint32(42).string(message.userId);
+    }
+    if (message.name !== "") {
+      writer.uint32(50).string(message.name);
+    }
+    if (message.generation !== 0n) {
+      if (BigInt.asIntN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type int64 too large");
+      }
+      writer.uint32(56).int64(message.generation);
+    }
+    if (message.actor !== "") {
+      writer.uint32(66).string(message.actor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TokenEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTokenEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.eventTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.organizationId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.generation = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.actor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TokenEvent {
+    return {
+      kind: isSet(object.kind) ? tokenEventKindFromJSON(object.kind) : 0,
+      eventTime: isSet(object.eventTime)
+        ? fromJsonTimestamp(object.eventTime)
+        : isSet(object.event_time)
+        ? fromJsonTimestamp(object.event_time)
+        : undefined,
+      uid: isSet(object.uid) ? globalThis.String(object.uid) : "",
+      organizationId: isSet(object.organizationId)
+        ? globalThis.String(object.organizationId)
+        : isSet(object.organization_id)
+        ? globalThis.String(object.organization_id)
+        : "",
+      userId: isSet(object.userId)
+        ? globalThis.String(object.userId)
+        : isSet(object.user_id)
+        ? globalThis.String(object.user_id)
+        : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      generation: isSet(object.generation) ? BigInt(object.generation) : 0n,
+      actor: isSet(object.actor) ? globalThis.String(object.actor) : "",
+    };
+  },
+
+  toJSON(message: TokenEvent): unknown {
+    const obj: any = {};
+    if (message.kind !== 0) {
+      obj.kind = tokenEventKindToJSON(message.kind);
+    }
+    if (message.eventTime !== undefined) {
+      obj.eventTime = fromTimestamp(message.eventTime).toISOString();
+    }
+    if (message.uid !== "") {
+      obj.uid = message.uid;
+    }
+    if (message.organizationId !== "") {
+      obj.organizationId = message.organizationId;
+    }
+    if (message.userId !== "") {
+      obj.userId = message.userId;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.generation !== 0n) {
+      obj.generation = message.generation.toString();
+    }
+    if (message.actor !== "") {
+      obj.actor = message.actor;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TokenEvent>): TokenEvent {
+    return TokenEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TokenEvent>): TokenEvent {
+    const message = createBaseTokenEvent();
+    message.kind = object.kind ?? 0;
+    message.eventTime = (object.eventTime !== undefined && object.eventTime !== null)
+      ? Timestamp.fromPartial(object.eventTime)
+      : undefined;
+    message.uid = object.uid ?? "";
+    message.organizationId = object.organizationId ?? "";
+    message.userId = object.userId ?? "";
+    message.name = object.name ?? "";
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.actor = object.actor ?? "";
     return message;
   },
 };

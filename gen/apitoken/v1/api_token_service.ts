@@ -19,7 +19,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
-import { ApiToken } from "./api_token.js";
+import { ApiToken, TokenEvent } from "./api_token.js";
 
 export const protobufPackage = "apitoken.v1";
 
@@ -147,6 +147,34 @@ export interface RevokeTokenRequest {
 export interface RevokeTokenResponse {
   /** The token as it was. */
   apiToken: ApiToken | undefined;
+}
+
+/** Asks for one page of events. */
+export interface ListTokenEventsRequest {
+  /** Only events of tokens of this name, compared exactly. Not together with `uid`; both empty means every token. */
+  name: string;
+  /** Only events of the token with this uid. */
+  uid: string;
+  /** How many events to return at most. 0 means 50; above 1000 means 1000; negative is INVALID_ARGUMENT. */
+  pageSize: number;
+  /**
+   * `next_page_token` of the page before; empty starts the list. All other fields but `page_size` must be the
+   * same as in the call that returned it, and so must be the caller; otherwise INVALID_ARGUMENT.
+   */
+  pageToken: string;
+  /**
+   * Whose tokens. Empty means the caller's; `-` means those of every user of the organization.
+   * Anything but the caller's own needs an organization administrator; otherwise PERMISSION_DENIED.
+   */
+  userId: string;
+}
+
+/** One page of events. */
+export interface ListTokenEventsResponse {
+  /** Events, newest first. */
+  events: TokenEvent[];
+  /** Pass it as `page_token` for the next page. Empty on the last page. */
+  nextPageToken: string;
 }
 
 function createBaseCreateTokenRequest(): CreateTokenRequest {
@@ -1181,6 +1209,240 @@ export const RevokeTokenResponse: MessageFns<RevokeTokenResponse> = {
   },
 };
 
+function createBaseListTokenEventsRequest(): ListTokenEventsRequest {
+  return { name: "", uid: "", pageSize: 0, pageToken: "", userId: "" };
+}
+
+export const ListTokenEventsRequest: MessageFns<ListTokenEventsRequest> = {
+  encode(message: ListTokenEventsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.uid !== "") {
+      writer.uint32(18).string(message.uid);
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(24).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(34).string(message.pageToken);
+    }
+    if (message.userId !== "") {
+      writer.uint32(42).string(message.userId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListTokenEventsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListTokenEventsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListTokenEventsRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      uid: isSet(object.uid) ? globalThis.String(object.uid) : "",
+      pageSize: isSet(object.pageSize)
+        ? globalThis.Number(object.pageSize)
+        : isSet(object.page_size)
+        ? globalThis.Number(object.page_size)
+        : 0,
+      pageToken: isSet(object.pageToken)
+        ? globalThis.String(object.pageToken)
+        : isSet(object.page_token)
+        ? globalThis.String(object.page_token)
+        : "",
+      userId: isSet(object.userId)
+        ? globalThis.String(object.userId)
+        : isSet(object.user_id)
+        ? globalThis.String(object.user_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ListTokenEventsRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.uid !== "") {
+      obj.uid = message.uid;
+    }
+    if (message.pageSize !== 0) {
+      obj.pageSize = Math.round(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      obj.pageToken = message.pageToken;
+    }
+    if (message.userId !== "") {
+      obj.userId = message.userId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListTokenEventsRequest>): ListTokenEventsRequest {
+    return ListTokenEventsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListTokenEventsRequest>): ListTokenEventsRequest {
+    const message = createBaseListTokenEventsRequest();
+    message.name = object.name ?? "";
+    message.uid = object.uid ?? "";
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    message.userId = object.userId ?? "";
+    return message;
+  },
+};
+
+function createBaseListTokenEventsResponse(): ListTokenEventsResponse {
+  return { events: [], nextPageToken: "" };
+}
+
+export const ListTokenEventsResponse: MessageFns<ListTokenEventsResponse> = {
+  encode(message: ListTokenEventsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      TokenEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListTokenEventsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListTokenEventsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(TokenEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListTokenEventsResponse {
+    return {
+      events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => TokenEvent.fromJSON(e)) : [],
+      nextPageToken: isSet(object.nextPageToken)
+        ? globalThis.String(object.nextPageToken)
+        : isSet(object.next_page_token)
+        ? globalThis.String(object.next_page_token)
+        : "",
+    };
+  },
+
+  toJSON(message: ListTokenEventsResponse): unknown {
+    const obj: any = {};
+    if (message.events?.length) {
+      obj.events = message.events.map((e) => TokenEvent.toJSON(e));
+    }
+    if (message.nextPageToken !== "") {
+      obj.nextPageToken = message.nextPageToken;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListTokenEventsResponse>): ListTokenEventsResponse {
+    return ListTokenEventsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListTokenEventsResponse>): ListTokenEventsResponse {
+    const message = createBaseListTokenEventsResponse();
+    message.events = object.events?.map((e) => TokenEvent.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
 /**
  * Manages API tokens. For owners, organization administrators and their tools.
  *
@@ -1259,6 +1521,21 @@ export const ApiTokenServiceService = {
     responseSerialize: (value: RevokeTokenResponse): Buffer => Buffer.from(RevokeTokenResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeTokenResponse => RevokeTokenResponse.decode(value),
   },
+  /**
+   * Lists what happened to tokens, newest first, also to those that have expired or were revoked. Safe to retry.
+   * A page may hold fewer events than asked for, even none; the list ends where `next_page_token` is empty.
+   */
+  listTokenEvents: {
+    path: "/apitoken.v1.ApiTokenService/ListTokenEvents" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListTokenEventsRequest): Buffer =>
+      Buffer.from(ListTokenEventsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListTokenEventsRequest => ListTokenEventsRequest.decode(value),
+    responseSerialize: (value: ListTokenEventsResponse): Buffer =>
+      Buffer.from(ListTokenEventsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListTokenEventsResponse => ListTokenEventsResponse.decode(value),
+  },
 } as const;
 
 export interface ApiTokenServiceServer extends UntypedServiceImplementation {
@@ -1289,6 +1566,11 @@ export interface ApiTokenServiceServer extends UntypedServiceImplementation {
    * After an unknown outcome retry and take NOT_FOUND for success.
    */
   revokeToken: handleUnaryCall<RevokeTokenRequest, RevokeTokenResponse>;
+  /**
+   * Lists what happened to tokens, newest first, also to those that have expired or were revoked. Safe to retry.
+   * A page may hold fewer events than asked for, even none; the list ends where `next_page_token` is empty.
+   */
+  listTokenEvents: handleUnaryCall<ListTokenEventsRequest, ListTokenEventsResponse>;
 }
 
 export interface ApiTokenServiceClient extends Client {
@@ -1388,6 +1670,25 @@ export interface ApiTokenServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeTokenResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Lists what happened to tokens, newest first, also to those that have expired or were revoked. Safe to retry.
+   * A page may hold fewer events than asked for, even none; the list ends where `next_page_token` is empty.
+   */
+  listTokenEvents(
+    request: ListTokenEventsRequest,
+    callback: (error: ServiceError | null, response: ListTokenEventsResponse) => void,
+  ): ClientUnaryCall;
+  listTokenEvents(
+    request: ListTokenEventsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListTokenEventsResponse) => void,
+  ): ClientUnaryCall;
+  listTokenEvents(
+    request: ListTokenEventsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListTokenEventsResponse) => void,
   ): ClientUnaryCall;
 }
 

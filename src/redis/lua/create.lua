@@ -1,15 +1,15 @@
--- Creates a token. KEYS[1..3], ARGV[1..8]: see prelude and mutation.
--- ARGV[9]   organization
--- ARGV[10]  id
--- ARGV[11]  role
--- ARGV[12]  ttl in ms
--- ARGV[13]  secret hash
--- ARGV[14]  most tokens a user may have
+-- Creates a token. KEYS[1..4], ARGV[1..10]: see prelude and mutation.
+-- ARGV[11]  organization
+-- ARGV[12]  id
+-- ARGV[13]  role
+-- ARGV[14]  ttl in ms
+-- ARGV[15]  secret hash
+-- ARGV[16]  most tokens a user may have
 -- Answers {word, now, ...}: ok token | replayed token sealed | reused | expired | exists | limit | late | collision
 
 -- Each creation looks at a few entries anywhere in the index, so that those of expired tokens stay a small part of it.
 local SWEPT_PER_CREATION = 8
-local organization, id, role, ttl, secret, limit = unpack(ARGV, 9)
+local organization, id, role, ttl, secret, limit = unpack(ARGV, 11)
 
 -- Drops the entry if its token has expired; true then.
 local function sweep(member)
@@ -46,4 +46,4 @@ if role ~= '' then redis.call('HSET', key, 'r', role) end
 if request ~= '' then redis.call('HSET', key, 'q', request) end
 redis.call('ZADD', KEYS[1], 0, user .. '\0' .. name .. '\0' .. id)
 expireAt(key, now + ttl)
-return applied(id, '1', record(id))
+return applied('created', id, '1', record(id))

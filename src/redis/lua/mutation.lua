@@ -1,7 +1,9 @@
--- Put before create, renew and revoke, after the prelude: at most once, and answers that can be given again.
+-- Put before create, renew and revoke, after prelude and event: at most once, answers that can be given again, and one
+-- event for each mutation that is applied.
 --
 -- KEYS[3]  receipt    HASH of one mutation that was applied: `op` and `reply`, and with a request_id `f` (fingerprint),
 --                     `id`, `g` (generation) and `sealed` (the secret, until it is first used)
+-- KEYS[4]  events
 -- ARGV[1]  operation  the Redis client may send one command twice: the same operation gets the same answer
 -- ARGV[2]  not_after  in ms; later than that nothing is applied, for the caller was told so
 -- ARGV[3]  user
@@ -10,9 +12,11 @@
 -- ARGV[6]  fingerprint
 -- ARGV[7]  sealed
 -- ARGV[8]  how long a request can be replayed, in ms
+-- ARGV[9]  actor      who does it, for the event
+-- ARGV[10] how long events are kept, in ms
 
 local operation, notAfter, user, name = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local request, fingerprint, sealed, replayable = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local request, fingerprint, sealed, replayable, actor, retention = unpack(ARGV, 5, 10)
 
 -- The answer that needs no work: this operation was applied before, it comes too late, or it repeats a request.
 local function settled()
@@ -28,8 +32,9 @@ local function settled()
   return { 'replayed', digits(now), record(id), receipt[6] }
 end
 
--- Records that the mutation was applied and returns its answer.
-local function applied(id, generation, token)
+-- Records that the mutation was applied, as an event of that kind, and returns its answer.
+local function applied(kind, id, generation, token)
+  writeEvent(KEYS[4], retention, kind, token, actor)
   local reply = { 'ok', digits(now), token }
   redis.call('HSET', KEYS[3], 'op', operation, 'reply', cjson.encode(reply))
   if request == '' then

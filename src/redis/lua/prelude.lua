@@ -1,4 +1,5 @@
--- Put before every script by src/redis/scripts.ts, which also defines FIELDS, the token fields in reading order.
+-- Put before the scripts that find tokens by name by src/redis/scripts.ts, which also defines FIELDS, the token fields in
+-- reading order.
 --
 -- KEYS[1]  index      ZSET of the organization: score 0, members user \0 name \0 id
 -- KEYS[2]  tokens     what every token key starts with; a script appends the 12-character id it finds in the index.

@@ -1,10 +1,10 @@
--- Renews a token in place. KEYS[1..3], ARGV[1..8]: see prelude and mutation.
--- ARGV[9]   new secret hash
--- ARGV[10]  grace period in ms
--- ARGV[11]  etag that must match, or ''
+-- Renews a token in place. KEYS[1..4], ARGV[1..10]: see prelude and mutation.
+-- ARGV[11]  new secret hash
+-- ARGV[12]  grace period in ms
+-- ARGV[13]  etag that must match, or ''
 -- Answers {word, now, ...}: ok token | replayed token sealed | reused | expired | missing | conflict | late
 
-local secret, grace, etag = unpack(ARGV, 9)
+local secret, grace, etag = unpack(ARGV, 11)
 
 local answer = settled()
 if answer then return answer end
@@ -26,4 +26,4 @@ else
 end
 if request ~= '' then redis.call('HSET', key, 'q', request) end
 expireAt(key, now + ttl)
-return applied(id, generation, record(id))
+return applied('renewed', id, generation, record(id))

@@ -1,8 +1,8 @@
--- Ends a token and frees its name. KEYS[1..3], ARGV[1..8]: see prelude and mutation; there is no request_id.
--- ARGV[9]   etag that must match, or ''
+-- Ends a token and frees its name. KEYS[1..4], ARGV[1..10]: see prelude and mutation; there is no request_id.
+-- ARGV[11]  etag that must match, or ''
 -- Answers {word, now, ...}: ok token (as it was) | missing | conflict | late
 
-local etag = ARGV[9]
+local etag = ARGV[11]
 
 local answer = settled()
 if answer then return answer end
@@ -16,4 +16,4 @@ end
 
 redis.call('DEL', KEYS[2] .. id)
 redis.call('ZREM', KEYS[1], user .. '\0' .. name .. '\0' .. id)
-return applied(id, '', token)
+return applied('revoked', id, '', token)

@@ -1,0 +1,76 @@
+// Credentials -> who calls, for every mode but development: a client certificate, or else one bearer credential, which is
+// an API token of ours or a JWT access token. Whatever is wrong with one, the caller is told the same.
+import type { PeerCertificate } from "node:tls";
+import type { Metadata } from "@grpc/grpc-js";
+import { type Grant, type Principal, servicePrincipal, type TokenReach, tokenPrincipal } from "../domain/access.js";
+import type { TokenVerifier } from "../domain/token-verifier.js";
+import type { AccessTokens } from "./access-tokens.js";
+import { serviceUri } from "./client-certificate.js";
+import {
+  AUTHORIZATION,
+  identityName,
+  ORGANIZATION_ADMIN,
+  ORGANIZATION_ID,
+  refuseKeys,
+  single,
+  USER_ID,
+  unauthenticated,
+} from "./metadata.js";
+
+export interface AuthenticatorOptions {
+  /** Services by the URI of their certificate, with what each is granted. */
+  readonly services: ReadonlyMap<string, ReadonlySet<Grant>>;
+  /** undefined = no JWT is a credential. */
+  readonly accessTokens: AccessTokens | undefined;
+  readonly verifier: TokenVerifier;
+  readonly tokenPrefix: string;
+  readonly tokenReach: TokenReach;
+}
+
+/** RFC 6750: the scheme in any case, one space, a credential without spaces. Longer ones are not looked at. */
+const BEARER = /^bearer (\S{1,16384})$/i;
+
+export class Authenticator {
+  readonly #options: AuthenticatorOptions;
+
+  constructor(options: AuthenticatorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Rejects with UNAUTHENTICATED for every fault of a credential, with INSUFFICIENT_PRIVILEGE for a service that may not act
+   * for users, and with STORE_UNAVAILABLE or ISSUER_UNAVAILABLE when a credential cannot be checked now.
+   */
+  async identify(metadata: Metadata, clientCertificate: PeerCertificate | undefined): Promise<Principal> {
+    refuseKeys(metadata, ORGANIZATION_ADMIN);
+    return clientCertificate === undefined ? this.#bearer(metadata) : this.#service(metadata, clientCertificate);
+  }
+
+  #service(metadata: Metadata, certificate: PeerCertificate): Principal {
+    refuseKeys(metadata, AUTHORIZATION);
+    const uri = serviceUri(certificate);
+    const grants = this.#options.services.get(uri);
+    if (grants === undefined) throw unauthenticated("the certificate's URI is no configured service");
+    const organizationId = identityName(metadata, ORGANIZATION_ID);
+    const userId = identityName(metadata, USER_ID);
+    if (organizationId === undefined && userId === undefined) return servicePrincipal(uri, grants, undefined);
+    if (organizationId === undefined || userId === undefined) throw unauthenticated("half a user is named");
+    return servicePrincipal(uri, grants, { organizationId, userId });
+  }
+
+  async #bearer(metadata: Metadata): Promise<Principal> {
+    refuseKeys(metadata, ORGANIZATION_ID, USER_ID);
+    const authorization = single(metadata, AUTHORIZATION);
+    if (authorization === undefined) throw unauthenticated("there is no credential");
+    const [, credential] = BEARER.exec(authorization) ?? [];
+    if (credential === undefined) throw unauthenticated("it is no bearer credential");
+    const { accessTokens, verifier, tokenPrefix, tokenReach } = this.#options;
+    if (credential.startsWith(`${tokenPrefix}_`)) {
+      const token = await verifier.authenticate(credential);
+      if (token === undefined) throw unauthenticated("the API token is not alive");
+      return tokenPrincipal(token, tokenReach);
+    }
+    if (accessTokens === undefined) throw unauthenticated("JWTs are no credential here");
+    return accessTokens.verify(credential);
+  }
+}

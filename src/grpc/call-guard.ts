@@ -1,0 +1,145 @@
+// What stands around every call of the server, handlers or not: no call lasts for ever, none is larger than it may be,
+// and what grpc-js says by itself goes out as a fixed text of ours.
+import {
+  type Metadata,
+  type Server,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  type ServerListener,
+  status as Status,
+} from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import { ApiTokenError, type Reason } from "../domain/errors.js";
+import { nextCallId, peerOf } from "./call.js";
+import { internalStatus, isOwnStatus, reasonOfGrpcJs, statusOf } from "./status.js";
+
+export interface CallGuardOptions {
+  /** How long a call may take until it is answered, and a stream until its first message has come. */
+  readonly callTimeoutMs: number;
+  /** Names and values of all metadata of a call, in bytes. */
+  readonly maxMetadataBytes: number;
+  /** Calls that one address may have open, half-sent ones too, and streams that all may. */
+  readonly maxOpenCalls: number;
+  readonly log: Logger;
+}
+
+const MAX_STREAM_MS = 3_600_000;
+const UNKNOWN_METHOD = "unknown";
+
+export class CallGuard {
+  readonly #options: CallGuardOptions;
+  readonly #openStreams = new Set<ServerInterceptingCallInterface>();
+  readonly #openOf = new Map<string, number>();
+  #openUnary = 0;
+
+  constructor(options: CallGuardOptions) {
+    this.#options = options;
+  }
+
+  /** Unary calls that have not been answered. */
+  get openUnary(): number {
+    return this.#openUnary;
+  }
+
+  readonly interceptor: ServerInterceptor = ({ path, requestStream, responseStream }, call) => {
+    this.#fixTexts(call, path);
+    const isStream = requestStream || responseStream;
+    const peer = peerOf(call);
+    let timer: NodeJS.Timeout | undefined;
+    const endIn = (ms: number) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => this.#refuse(call, path, "DEADLINE_EXCEEDED"), ms);
+    };
+    const listener: ServerListener = {
+      // Not called for a stream that was reset before: nobody would tell its end.
+      onReceiveMetadata: (metadata, next) => {
+        endIn(this.#options.callTimeoutMs);
+        const refusal = this.#open(call, isStream, peer) ?? this.#faultOf(path, metadata);
+        if (refusal === undefined) next(metadata);
+        else this.#refuse(call, path, refusal);
+      },
+      // grpc-js tells every end so: an answer, a cancellation and a lost connection.
+      onCancel: () => {
+        clearTimeout(timer);
+        this.#close(call, isStream, peer);
+      },
+    };
+    if (isStream) {
+      listener.onReceiveMessage = (message, next) => {
+        endIn(MAX_STREAM_MS);
+        next(message);
+      };
+    }
+    return new ServerInterceptingCall(call, { start: (next) => next(listener) });
+  };
+
+  /** Ends all open streams, which would otherwise hold a draining server up. */
+  endStreams(): void {
+    for (const call of this.#openStreams) call.sendStatus(SHUTTING_DOWN);
+  }
+
+  /** grpc-js answers an unknown method by itself, with its path in the text: gives it a method that we refuse. */
+  catchUnknownMethods(server: Server): void {
+    const handlers: unknown = Reflect.get(server, "handlers");
+    if (!(handlers instanceof Map)) throw new Error("this version of grpc-js keeps its handlers elsewhere");
+    const find = handlers.get.bind(handlers);
+    const unknown = { type: "unary", path: UNKNOWN_METHOD, func: () => {}, serialize: () => {}, deserialize: () => {} };
+    handlers.get = (path: string) => find(path) ?? unknown;
+  }
+
+  /** Counts the call in; the reason to refuse it if there are too many. */
+  #open(call: ServerInterceptingCallInterface, isStream: boolean, peer: string): Reason | undefined {
+    const ofPeer = (this.#openOf.get(peer) ?? 0) + 1;
+    this.#openOf.set(peer, ofPeer);
+    if (isStream) this.#openStreams.add(call);
+    else this.#openUnary += 1;
+    return Math.max(ofPeer, this.#openStreams.size) > this.#options.maxOpenCalls ? "OVERLOADED" : undefined;
+  }
+
+  #close(call: ServerInterceptingCallInterface, isStream: boolean, peer: string): void {
+    const ofPeer = (this.#openOf.get(peer) ?? 0) - 1;
+    if (ofPeer > 0) this.#openOf.set(peer, ofPeer);
+    else this.#openOf.delete(peer);
+    if (isStream) this.#openStreams.delete(call);
+    else this.#openUnary -= 1;
+  }
+
+  #faultOf(path: string, metadata: Metadata): Reason | undefined {
+    if (path === UNKNOWN_METHOD) return "UNIMPLEMENTED";
+    return sizeOf(metadata) > this.#options.maxMetadataBytes ? "REQUEST_TOO_LARGE" : undefined;
+  }
+
+  /** Refuses what no handler has seen, or has not answered in time. */
+  #refuse(call: ServerInterceptingCallInterface, method: string, reason: Reason): void {
+    const status = statusOf(new ApiTokenError(reason));
+    this.#options.log.info({ method, status: Status[status.code], reason, peer: peerOf(call) }, "call");
+    call.sendStatus(status);
+  }
+
+  /** What grpc-js says by itself has no details, and can hold what the client sent. */
+  #fixTexts(call: ServerInterceptingCallInterface, method: string): void {
+    const send = call.sendStatus.bind(call);
+    call.sendStatus = (status) => {
+      const isOurs = status.code === Status.OK || isOwnStatus(status);
+      const reason = isOurs ? undefined : reasonOfGrpcJs(status.details);
+      const isFault = !isOurs && (status.code === Status.INTERNAL || status.code === Status.UNKNOWN);
+      call.sendStatus = send;
+      if (reason !== undefined) return this.#refuse(call, method, reason);
+      if (!isFault) return send(status);
+      const callId = nextCallId();
+      this.#options.log.error({ call_id: callId, method, peer: peerOf(call) }, "grpc-js failed");
+      send(internalStatus(callId));
+    };
+  }
+}
+
+function sizeOf(metadata: Metadata): number {
+  let bytes = 0;
+  for (const [key, values] of Object.entries(metadata.toJSON())) {
+    for (const value of values) bytes += key.length + value.length;
+  }
+  return bytes;
+}
+
+const SHUTTING_DOWN = { code: Status.UNAVAILABLE, details: "the server is shutting down" };
