@@ -1,6 +1,6 @@
 // Turns statement text into statements, one function per statement.
 // Must not know how a statement is carried out, nor the server's limits on names and lifetimes.
-import { nextToken, type Token, unexpected } from "./scanner.js";
+import { Cursor } from "./cursor.js";
 
 // google.protobuf.Duration ends at 10,000 years of 365.25 days.
 const MAX_DAYS = 3_652_500;
@@ -146,53 +146,4 @@ function parseWholeNumber(cursor: Cursor, least: number, most: number): number {
   if (!(number >= least && number <= most)) throw cursor.refuse(`a whole number from ${least} to ${most}`);
   cursor.advance();
   return number;
-}
-
-/** The place in the text that parsing has reached: `token` is the next one, not taken yet. */
-class Cursor {
-  readonly #text: string;
-  #token: Token;
-
-  constructor(text: string) {
-    this.#text = text;
-    this.#token = nextToken(text, 0);
-  }
-
-  get token(): Token {
-    return this.#token;
-  }
-
-  advance(): void {
-    this.#token = nextToken(this.#text, this.#token.end);
-  }
-
-  takeWord(word: string): boolean {
-    return this.#take("word", word);
-  }
-
-  takeSymbol(symbol: string): boolean {
-    return this.#take("symbol", symbol);
-  }
-
-  expectWord(keyword: string): void {
-    if (!this.takeWord(keyword.toLowerCase())) throw this.refuse(keyword);
-  }
-
-  expectSymbol(symbol: string): void {
-    if (!this.takeSymbol(symbol)) throw this.refuse(`"${symbol}"`);
-  }
-
-  expectStatementEnd(expected: string): void {
-    if (this.#token.kind !== "end" && !this.takeSymbol(";")) throw this.refuse(expected);
-  }
-
-  refuse(expected: string): Error {
-    return unexpected(this.#text, this.#token, expected);
-  }
-
-  #take(kind: Token["kind"], value: string): boolean {
-    if (this.#token.kind !== kind || this.#token.value !== value) return false;
-    this.advance();
-    return true;
-  }
 }
