@@ -10,7 +10,7 @@ import {
   type ServiceError,
   status,
 } from "@grpc/grpc-js";
-import type { ApiToken } from "../../gen/apitoken/v1/api_token.js";
+import type { ApiToken, TokenEvent } from "../../gen/apitoken/v1/api_token.js";
 import {
   ApiTokenServiceClient,
   type CreateTokenResponse,
@@ -88,6 +88,19 @@ export class ApiTokenClient {
       const request = { pageSize: PAGE_SIZE, pageToken, userId: "" };
       const page = await this.#callWithRetries(this.#stub.listTokens.bind(this.#stub), request);
       pages.push(page.apiTokens);
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    return pages.flat();
+  }
+
+  /** What happened to the caller's tokens of that name, or to all of them, from as many pages as there are. */
+  async listTokenEvents(name: string | undefined): Promise<TokenEvent[]> {
+    const pages: TokenEvent[][] = [];
+    let pageToken = "";
+    do {
+      const request = { name: name ?? "", uid: "", pageSize: PAGE_SIZE, pageToken, userId: "" };
+      const page = await this.#callWithRetries(this.#stub.listTokenEvents.bind(this.#stub), request);
+      pages.push(page.events);
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
     return pages.flat();

@@ -1,6 +1,6 @@
 // Carries out one statement: which call it makes and what came of it.
 // Must not know how results and errors are shown.
-import type { ApiToken } from "../../gen/apitoken/v1/api_token.js";
+import type { ApiToken, TokenEvent } from "../../gen/apitoken/v1/api_token.js";
 import type { ApiTokenClient } from "./client.js";
 import type { Statement } from "./parser.js";
 
@@ -10,6 +10,7 @@ const SECONDS_PER_HOUR = 3_600;
 /** What a statement did. `token` is a secret: it is here to be shown once. */
 export type Result =
   | { readonly kind: "list"; readonly apiTokens: readonly ApiToken[] }
+  | { readonly kind: "events"; readonly events: readonly TokenEvent[] }
   | { readonly kind: "description"; readonly apiToken: ApiToken }
   | ChangeResult;
 
@@ -46,6 +47,8 @@ export async function execute(statement: Statement, client: ApiTokenClient): Pro
     }
     case "list":
       return { kind: "list", apiTokens: await client.listTokens() };
+    case "events":
+      return { kind: "events", events: await client.listTokenEvents(statement.name) };
     default:
       return statement satisfies never;
   }

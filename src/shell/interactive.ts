@@ -9,6 +9,7 @@ const CONTINUATION = "-> ".padStart(PROMPT.length);
 
 const HELP = `CREATE API_TOKEN name [WITH ('token.role_name' = role, 'token.expires_in_days' = 30)];
 LIST API_TOKENS;
+LIST API_TOKEN_EVENTS [FOR name];
 ALTER API_TOKEN name RENEW TOKEN [WITH ('token.grace_period_hours' = 24)];
 DROP API_TOKEN name;
 DESCRIBE API_TOKEN name;

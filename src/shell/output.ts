@@ -1,6 +1,11 @@
 // Shows what statements did, as tables or as JSON, and why they failed.
 // Must not make calls or write anywhere: it only returns text.
-import type { ApiToken } from "../../gen/apitoken/v1/api_token.js";
+import {
+  type ApiToken,
+  type TokenEvent,
+  type TokenEventKind,
+  tokenEventKindToJSON,
+} from "../../gen/apitoken/v1/api_token.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import type { ChangeResult, Result } from "./execute.js";
 import type { Statement } from "./parser.js";
@@ -12,6 +17,7 @@ import { escapeControls, shorten } from "./terminal-text.js";
 export type OutputFormat = "table" | "json";
 
 const MAX_CAUSE_LENGTH = 500;
+const READING: ReadonlySet<Statement["kind"]> = new Set(["list", "events", "describe"]);
 
 /** The text for stdout, ended by a newline. JSON is one document on one line, in ASCII. */
 export function formatResult(result: Result, format: OutputFormat): string {
@@ -30,7 +36,7 @@ export function formatError(error: unknown, statement: Statement | undefined, se
 function errorLines(error: unknown, statement: Statement | undefined, server: string): string[] {
   if (error instanceof StatementSyntaxError) return [`42601: ${error.message}`];
   if (!(error instanceof RpcError)) return [`XX000: ${error instanceof Error ? error.message : String(error)}`];
-  const isChange = statement !== undefined && statement.kind !== "list" && statement.kind !== "describe";
+  const isChange = statement !== undefined && !READING.has(statement.kind);
   const warnings = isChange && error.mayHaveHappened ? ["the statement may have taken effect"] : [];
   if (error.isUnreachable) return [`08006: cannot reach the server at ${server}`, causeOf(error), ...warnings];
   const violations = error.violations.map(({ field, description }) => `${field}: ${description}`);
@@ -55,6 +61,8 @@ function tableOf(result: Result): string {
       const rows = result.apiTokens.map((token) => [token.name, ...timesOf(token)]);
       return renderTable(columns("Name", "Last Used", "Created At", "Expires At"), rows);
     }
+    case "events":
+      return renderTable(columns("Time", "Event", "Name", "Uid", "Generation", "Actor"), result.events.map(eventRow));
     case "description":
       return descriptionTable(result.apiToken);
     case "change":
@@ -67,7 +75,7 @@ function tableOf(result: Result): string {
 function descriptionTable(apiToken: ApiToken): string {
   const titles = ["Name", "Uid", "Role", "Generation", "Last Used", "Created At", "Expires At"];
   const { name, uid, role, generation, previousSecretExpireTime } = apiToken;
-  const row = [name, uid, role === "" ? "<null>" : role, String(generation), ...timesOf(apiToken)];
+  const row = [name, uid, orNull(role), String(generation), ...timesOf(apiToken)];
   return renderTable(columns(...titles, "Previous Secret Until"), [[...row, formatTime(previousSecretExpireTime)]]);
 }
 
@@ -76,6 +84,20 @@ function changeTable({ name, command, summary, token }: ChangeResult): string {
   const row = ["api_token", name, command, summary];
   if (token === undefined) return renderTable(heads, [row]);
   return renderTable([...heads, { title: "Token", wraps: false }], [[...row, token]]);
+}
+
+function eventRow({ kind, eventTime, name, uid, generation, actor }: TokenEvent): string[] {
+  return [formatTime(eventTime), eventWord(kind), name, uid, String(generation), orNull(actor)];
+}
+
+/** `superseded_use` for TOKEN_EVENT_KIND_SUPERSEDED_USE; `unknown` for a number that only a later server knows. */
+function eventWord(kind: TokenEventKind): string {
+  const name = tokenEventKindToJSON(kind);
+  return name === "UNRECOGNIZED" ? "unknown" : name.replace("TOKEN_EVENT_KIND_", "").toLowerCase();
+}
+
+function orNull(text: string): string {
+  return text === "" ? "<null>" : text;
 }
 
 function columns(...titles: readonly string[]): Column[] {
@@ -90,6 +112,8 @@ function jsonOf(result: Result): unknown {
   switch (result.kind) {
     case "list":
       return { api_tokens: result.apiTokens.map(apiTokenJson) };
+    case "events":
+      return { events: result.events.map(eventJson) };
     case "description":
       return { api_token: apiTokenJson(result.apiToken) };
     case "change": {
@@ -117,6 +141,19 @@ function apiTokenJson(apiToken: ApiToken): unknown {
     generation: Number(apiToken.generation),
     etag: apiToken.etag,
     previous_secret_expire_time: timeJson(apiToken.previousSecretExpireTime),
+  };
+}
+
+function eventJson(event: TokenEvent): unknown {
+  return {
+    kind: tokenEventKindToJSON(event.kind),
+    event_time: timeJson(event.eventTime),
+    uid: event.uid,
+    organization_id: event.organizationId,
+    user_id: event.userId,
+    name: event.name,
+    generation: Number(event.generation),
+    actor: event.actor,
   };
 }
 

@@ -28,7 +28,13 @@ export interface ListStatement {
   readonly kind: "list";
 }
 
-export type Statement = CreateStatement | RenewStatement | NamedStatement | ListStatement;
+/** Without a name it is about every token. */
+export interface EventsStatement {
+  readonly kind: "events";
+  readonly name: string | undefined;
+}
+
+export type Statement = CreateStatement | RenewStatement | NamedStatement | ListStatement | EventsStatement;
 
 /**
  * All statements of a text, separated by `;` (the last one may be missing; empty statements are skipped).
@@ -69,10 +75,23 @@ function parseCreate(cursor: Cursor): CreateStatement {
   return { kind: "create", name, role, expiresInDays };
 }
 
-function parseList(cursor: Cursor): ListStatement {
-  cursor.expectWord("API_TOKENS");
+function parseList(cursor: Cursor): ListStatement | EventsStatement {
+  if (cursor.takeWord("api_token_events")) return parseEvents(cursor);
+  if (!cursor.takeWord("api_tokens")) throw cursor.refuse("API_TOKENS or API_TOKEN_EVENTS");
   cursor.expectStatementEnd('";" or end of input');
   return { kind: "list" };
+}
+
+function parseEvents(cursor: Cursor): EventsStatement {
+  if (!cursor.takeWord("for")) {
+    cursor.expectStatementEnd('FOR, ";" or end of input');
+    return { kind: "events", name: undefined };
+  }
+  // An empty name would reach the server as "every token", the opposite of a restriction.
+  if (cursor.token.value === "") throw cursor.refuse("a token name");
+  const name = parseName(cursor);
+  cursor.expectStatementEnd('";" or end of input');
+  return { kind: "events", name };
 }
 
 function parseAlter(cursor: Cursor): RenewStatement {

@@ -52,6 +52,7 @@ test.each(["help\n", "HELP;\n"])("%j shows the statements and runs nothing", asy
   const { entered, output } = await converse(line);
   expect(entered).toEqual([]);
   expect(output).toContain("ALTER API_TOKEN name RENEW TOKEN");
+  expect(output).toContain("LIST API_TOKEN_EVENTS [FOR name];");
 });
 
 test("empty lines and comments run nothing and leave the first prompt", async () => {

@@ -106,7 +106,8 @@ describe("a token is never put at risk", () => {
 
 describe("a syntax error anywhere exits with 1 before anything is sent", () => {
   const statements = "LIST API_TOKENS;\nLIST TOKENS;\n";
-  const message = 'ERROR 42601: syntax error at line 2, column 6: found "TOKENS", expected API_TOKENS\n';
+  const message =
+    'ERROR 42601: syntax error at line 2, column 6: found "TOKENS", expected API_TOKENS or API_TOKEN_EVENTS\n';
 
   test("in -c", async () => {
     expect(await shell(["-c", statements])).toEqual({ code: 1, stdout: "", stderr: message });

@@ -27,6 +27,11 @@ describe("every statement is understood", () => {
       { kind: "create", name: "t", role: "r", expiresInDays: 30 },
     ],
     ["LIST API_TOKENS", { kind: "list" }],
+    ["LIST API_TOKEN_EVENTS", { kind: "events", name: undefined }],
+    ["LIST API_TOKEN_EVENTS FOR t", { kind: "events", name: "t" }],
+    ["list Api_Token_Events\n-- why\nfor My_Token", { kind: "events", name: "my_token" }],
+    ['LIST API_TOKEN_EVENTS FOR"My ""Token"""', { kind: "events", name: 'My "Token"' }],
+    ["LIST API_TOKEN_EVENTS FOR for", { kind: "events", name: "for" }],
     ["ALTER API_TOKEN t RENEW TOKEN", { kind: "renew", name: "t", gracePeriodHours: undefined }],
     [
       "ALTER API_TOKEN t RENEW TOKEN WITH ('token.grace_period_hours' = 24)",
@@ -71,6 +76,7 @@ test.each(["", " \n", ";", ";;; ;", "-- nothing", "-- nothing\n;"])("%j holds no
 });
 
 const STATEMENTS = "CREATE, LIST, ALTER, DROP or DESCRIBE";
+const LISTS = "API_TOKENS or API_TOKEN_EVENTS";
 const DAYS = "a whole number from 1 to 3652500";
 
 describe("a fault is told with its place, what was found and what was expected", () => {
@@ -79,8 +85,17 @@ describe("a fault is told with its place, what was found and what was expected",
     ["'LIST' API_TOKENS", 1, 1, "\"'LIST'\"", STATEMENTS],
     ["LIST API_TOKENS; 🦊", 1, 18, '"🦊"', STATEMENTS],
     ["-- 🦊\n /* x */", 2, 2, '"/"', STATEMENTS],
-    ["LIST", 1, 5, "end of input", "API_TOKENS"],
-    ["LIST API_TOKEN", 1, 6, '"API_TOKEN"', "API_TOKENS"],
+    ["LIST", 1, 5, "end of input", LISTS],
+    ["LIST API_TOKEN", 1, 6, '"API_TOKEN"', LISTS],
+    ['LIST "api_tokens"', 1, 6, '""api_tokens""', LISTS],
+    ["LIST API_TOKENS FOR x", 1, 17, '"FOR"', '";" or end of input'],
+    ["LIST API_TOKEN_EVENTS x", 1, 23, '"x"', 'FOR, ";" or end of input'],
+    ["LIST API_TOKEN_EVENTS\nLIST API_TOKENS", 2, 1, '"LIST"', 'FOR, ";" or end of input'],
+    ["LIST API_TOKEN_EVENTS FOR", 1, 26, "end of input", "a token name"],
+    ["LIST API_TOKEN_EVENTS FOR;", 1, 26, '";"', "a token name"],
+    ["LIST API_TOKEN_EVENTS FOR 'x'", 1, 27, "\"'x'\"", "a token name"],
+    ['LIST API_TOKEN_EVENTS FOR ""', 1, 27, '""""', "a token name"],
+    ["LIST API_TOKEN_EVENTS FOR x, y", 1, 28, '","', '";" or end of input'],
     ["LIST API_TOKENS LIST API_TOKENS", 1, 17, '"LIST"', '";" or end of input'],
     ["CREATE TOKEN x", 1, 8, '"TOKEN"', "API_TOKEN"],
     ["CREATE API_TOKEN", 1, 17, "end of input", "a token name"],
@@ -144,10 +159,10 @@ describe("a fault is told with its place, what was found and what was expected",
     ["DESCRIBE API_TOKEN", 1, 19, "end of input", "a token name"],
     ['DROP API_TOKEN "a""', 1, 20, "end of input", 'closing " for the one at line 1, column 16'],
     ["LIST API_TOKENS;\n'\n", 3, 1, "end of input", "closing ' for the one at line 2, column 1"],
-    ["LIST \0", 1, 6, '"\\u{0}"', "API_TOKENS"],
-    ["LIST \u{d800}", 1, 6, '"\\u{d800}"', "API_TOKENS"],
-    ["LIST 'a\nb\u001b[2J'", 1, 6, "\"'a\\nb\\u{1b}[2J'\"", "API_TOKENS"],
-    [`LIST ${"long_".repeat(9)}`, 1, 6, '"long_long_long_long_..."', "API_TOKENS"],
+    ["LIST \0", 1, 6, '"\\u{0}"', LISTS],
+    ["LIST \u{d800}", 1, 6, '"\\u{d800}"', LISTS],
+    ["LIST 'a\nb\u001b[2J'", 1, 6, "\"'a\\nb\\u{1b}[2J'\"", LISTS],
+    [`LIST ${"long_".repeat(9)}`, 1, 6, '"long_long_long_long_..."', LISTS],
   ])("%j", (text, line, column, found, expected) => {
     const error = refusalOf(text);
     expect(error?.message).toBe(`syntax error at line ${line}, column ${column}: found ${found}, expected ${expected}`);
@@ -159,7 +174,7 @@ test("whatever the text, parsing ends in statements or in a syntax error with a 
   fc.assert(
     fc.property(
       ANY_TEXT,
-      fc.constantFrom("", "DROP API_TOKEN ", "CREATE API_TOKEN x WITH (", "LIST API_TOKENS;"),
+      fc.constantFrom("", "DROP API_TOKEN ", "CREATE API_TOKEN x WITH (", "LIST API_TOKENS;", "LIST API_TOKEN_EVENTS "),
       (text, before) => {
         const error = refusalOf(before + text);
         if (error === undefined) return;

@@ -172,6 +172,20 @@ test("LIST shows all of more tokens than one page holds", async () => {
   expect((JSON.parse(stdout) as { api_tokens: unknown[] }).api_tokens).toHaveLength(1001);
 });
 
+test.each(["LIST API_TOKEN_EVENTS", "LIST API_TOKEN_EVENTS FOR nothing"])(
+  "%s shows the titles alone, or an empty list, when nothing has happened",
+  async (statement) => {
+    const table = `\
++-------+--------+-------+------+-------------+--------+
+|  Time |  Event |  Name |  Uid |  Generation |  Actor |
++=======+========+=======+======+=============+========+
++-------+--------+-------+------+-------------+--------+
+`;
+    expect(await shell(["-c", statement])).toEqual({ code: 0, stdout: table, stderr: "" });
+    expect((await shell(["-c", statement, "--output", "json"])).stdout).toBe('{"events":[]}\n');
+  },
+);
+
 test.each([
   ["ALTER API_TOKEN nothing RENEW TOKEN", "ERROR 3D012: api_token nothing does not exist\n"],
   ["DROP API_TOKEN nothing", "ERROR 3D012: api_token nothing does not exist\n"],
@@ -182,7 +196,7 @@ test.each([
   ],
   [
     "LIST API_TOKENS; LIST NOTHING",
-    'ERROR 42601: syntax error at line 1, column 23: found "NOTHING", expected API_TOKENS\n',
+    'ERROR 42601: syntax error at line 1, column 23: found "NOTHING", expected API_TOKENS or API_TOKEN_EVENTS\n',
   ],
 ])("%s fails with its SQL state, exit code 1, and changes nothing", async (statement, expected) => {
   await service.tokens.createToken({ name: "taken" });

@@ -1,0 +1,66 @@
+// The client against a server of this test's own, whose pages are as awkward as the contract allows.
+
+import { credentials, type handleUnaryCall, Server, ServerCredentials } from "@grpc/grpc-js";
+import { afterEach, expect, test } from "@jest/globals";
+import {
+  ApiTokenServiceService,
+  type ListTokenEventsRequest,
+  ListTokenEventsResponse,
+} from "../../gen/apitoken/v1/api_token_service.js";
+import { ApiTokenClient } from "../../src/shell/client.js";
+
+/** By page token. */
+const PAGES = new Map([
+  ["", ListTokenEventsResponse.fromPartial({ events: [{ uid: "a" }, { uid: "b" }], nextPageToken: "2" })],
+  ["2", ListTokenEventsResponse.fromPartial({ events: [], nextPageToken: "3" })],
+  ["3", ListTokenEventsResponse.fromPartial({ events: [{ uid: "c" }], nextPageToken: "4" })],
+  ["4", ListTokenEventsResponse.fromPartial({ events: [], nextPageToken: "" })],
+]);
+
+const stops: (() => void)[] = [];
+afterEach(() => {
+  for (const stop of stops.splice(0)) stop();
+});
+
+test("all pages of events are fetched, also those behind an empty one", async () => {
+  const { client, requests } = await connect();
+  const events = await client.listTokenEvents(undefined);
+  expect(events.map(({ uid }) => uid)).toEqual(["a", "b", "c"]);
+  expect(requests).toEqual(
+    [...PAGES.keys()].map((pageToken) => ({ name: "", uid: "", pageSize: 1000, pageToken, userId: "" })),
+  );
+});
+
+test("every page of one name's events is asked for with that name", async () => {
+  const { client, requests } = await connect();
+  await client.listTokenEvents("My Token");
+  expect(requests.map(({ name }) => name)).toEqual([...PAGES.keys()].map(() => "My Token"));
+});
+
+/** A client of a server that has the pages, and what it asks for. */
+async function connect(): Promise<{ client: ApiTokenClient; requests: readonly ListTokenEventsRequest[] }> {
+  const requests: ListTokenEventsRequest[] = [];
+  const listTokenEvents: handleUnaryCall<ListTokenEventsRequest, ListTokenEventsResponse> = ({ request }, answer) => {
+    requests.push(request);
+    answer(null, PAGES.get(request.pageToken));
+  };
+  const server = new Server();
+  server.addService(ApiTokenServiceService, { listTokenEvents });
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  const client = new ApiTokenClient({
+    host: "127.0.0.1",
+    port,
+    credentials: credentials.createInsecure(),
+    isEncrypted: false,
+    token: undefined,
+  });
+  stops.push(() => {
+    client.close();
+    server.forceShutdown();
+  });
+  return { client, requests };
+}
