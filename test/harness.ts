@@ -13,6 +13,7 @@ import { readConfig } from "../src/config.js";
 import { TokenService } from "../src/domain/token-service.js";
 import { TokenVerifier } from "../src/domain/token-verifier.js";
 import { Admission } from "../src/grpc/admission.js";
+import type { Pipeline } from "../src/grpc/call.js";
 import { type GrpcServer, startGrpcServer } from "../src/grpc/server.js";
 import { RedisConnection } from "../src/redis/connection.js";
 import { type PrivateRedis, startPrivateRedis } from "../src/redis/private/private-redis.js";
@@ -69,8 +70,14 @@ export async function connect(url: string): Promise<RedisConnection> {
   return connection;
 }
 
-/** A server in development mode on port 0 over an empty Redis, with clients. `env`: settings as environment variables. */
-export async function startService(env: Readonly<Record<string, string>> = {}) {
+/**
+ * A server on port 0 over an empty Redis, with clients: in development mode, or with another `identify`. `env`: settings as
+ * environment variables.
+ */
+export async function startService(
+  env: Readonly<Record<string, string>> = {},
+  identify: Pipeline["identify"] = developmentPrincipal,
+) {
   const redis = await startRedis();
   const config = readConfig(env);
   const store = new RedisTokenStore(redis.connection, config);
@@ -78,7 +85,7 @@ export async function startService(env: Readonly<Record<string, string>> = {}) {
   const server: GrpcServer = await startGrpcServer({
     ...config,
     listeners: [{ address: "127.0.0.1:0", credentials: ServerCredentials.createInsecure() }],
-    identify: developmentPrincipal,
+    identify,
     admission: new Admission(config),
     countRefused: () => {},
     log: pino({ level: "silent" }),

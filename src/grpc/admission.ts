@@ -56,40 +56,41 @@ export class Admission {
     this.#failures = new RateLimiter(limits.failedVerificationRate);
   }
 
-  /** Lets a call in, whoever it is from. Throws OVERLOADED or RATE_LIMITED; otherwise `leave` the visit in the end. */
-  enter(arrival: Arrival): Visit {
+  /** Looks at a call before anybody is asked whose it is. Throws OVERLOADED or RATE_LIMITED. */
+  enter({ rpc, peer, credential }: Arrival): void {
     const nowMs = performance.now();
     if (this.#running >= this.#limits.maxConcurrentCalls) throw overloaded();
-    refuseFor(this.#failures.waitMs(arrival.peer, nowMs));
-    if (arrival.credential !== undefined) this.#refuseKnown(arrival.rpc + arrival.credential, nowMs);
-    this.#running += 1;
-    return new Visit(this, arrival);
+    refuseFor(this.#failures.waitMs(peer, nowMs));
+    if (credential !== undefined) this.#refuseKnown(rpc + credential, nowMs);
   }
 
-  /** Lets the caller of a call in that has entered. Throws OVERLOADED or RATE_LIMITED. */
-  admit({ rpc, credential }: Arrival, caller: string): void {
+  /** Lets the caller's handler run. Throws OVERLOADED or RATE_LIMITED; otherwise it must `leave` in the end. */
+  admit({ rpc, credential }: Arrival, caller: Principal): void {
     const nowMs = performance.now();
-    const running = this.#runningOf.get(caller) ?? 0;
-    if (running >= this.#limits.maxConcurrentCallsPerCaller) throw overloaded();
+    const key = keyOf(caller);
+    const running = this.#runningOf.get(key) ?? 0;
+    const { maxConcurrentCalls, maxConcurrentCallsPerCaller } = this.#limits;
+    if (running >= maxConcurrentCallsPerCaller || this.#running >= maxConcurrentCalls) throw overloaded();
     const limiter = this.#calls.get(rpc);
-    const waitMs = limiter?.waitMs(caller, nowMs) ?? 0;
+    const waitMs = limiter?.waitMs(key, nowMs) ?? 0;
     if (waitMs > 0 && credential !== undefined) this.#rememberRefused(rpc + credential, nowMs + waitMs);
     refuseFor(waitMs);
-    limiter?.take(caller, nowMs);
-    this.#runningOf.set(caller, running + 1);
+    limiter?.take(key, nowMs);
+    this.#running += 1;
+    this.#runningOf.set(key, running + 1);
+  }
+
+  leave(caller: Principal): void {
+    const key = keyOf(caller);
+    const running = this.#runningOf.get(key) ?? 0;
+    this.#running -= 1;
+    if (running > 1) this.#runningOf.set(key, running - 1);
+    else this.#runningOf.delete(key);
   }
 
   /** Counts a bad credential or a dead token. */
   fail({ peer }: Arrival): void {
     this.#failures.take(peer, performance.now());
-  }
-
-  leave(caller: string | undefined): void {
-    this.#running -= 1;
-    if (caller === undefined) return;
-    const running = this.#runningOf.get(caller) ?? 0;
-    if (running > 1) this.#runningOf.set(caller, running - 1);
-    else this.#runningOf.delete(caller);
   }
 
   #refuseKnown(key: string, nowMs: number): void {
@@ -105,31 +106,9 @@ export class Admission {
   }
 }
 
-/** One call that was let in. */
-export class Visit {
-  readonly #admission: Admission;
-  readonly #arrival: Arrival;
-  #caller: string | undefined;
-
-  constructor(admission: Admission, arrival: Arrival) {
-    this.#admission = admission;
-    this.#arrival = arrival;
-  }
-
-  /** Throws OVERLOADED or RATE_LIMITED. */
-  admit({ organizationId, userId, actor }: Principal): void {
-    const caller = `${organizationId}\0${userId}\0${actor}`;
-    this.#admission.admit(this.#arrival, caller);
-    this.#caller = caller;
-  }
-
-  fail(): void {
-    this.#admission.fail(this.#arrival);
-  }
-
-  leave(): void {
-    this.#admission.leave(this.#caller);
-  }
+/** A service is told apart by the user that it acts for, so that one user of a portal does not stop the others. */
+function keyOf({ organizationId, userId, actor }: Principal): string {
+  return `${organizationId}\0${userId}\0${actor}`;
 }
 
 function overloaded(): ApiTokenError {

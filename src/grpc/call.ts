@@ -13,7 +13,7 @@ import {
 import type { Logger } from "pino";
 import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
-import type { Admission, RpcName, Visit } from "./admission.js";
+import type { Admission, RpcName } from "./admission.js";
 import { internalStatus, statusOf } from "./status.js";
 
 /** What the pipeline needs of the rest of the program. */
@@ -40,27 +40,28 @@ export function unary<Request, Response>(
     const startMs = performance.now();
     const callId = nextCallId();
     const peer = peerOf(call);
-    let visit: Visit | undefined;
+    const [credential] = call.metadata.get("authorization");
+    const arrival = { rpc, peer, credential: credential?.toString() };
     let caller: Principal | undefined;
+    let isAdmitted = false;
     let failure: unknown;
     let status = OK;
     try {
-      const [credential] = call.metadata.get("authorization");
-      visit = admission.enter({ rpc, peer, credential: credential?.toString() });
+      admission.enter(arrival);
       caller = await identify(call.metadata, call.getAuthContext().sslPeerCertificate);
-      visit.admit(caller);
+      admission.admit(arrival, caller);
+      isAdmitted = true;
       const response = await handle(call.request, caller);
-      if (isFailure(response)) visit.fail();
+      if (isFailure(response)) admission.fail(arrival);
       callback(null, response);
     } catch (error) {
       failure = error;
-      if (isRefusal(error, "UNAUTHENTICATED")) visit?.fail();
+      if (isRefusal(error, "UNAUTHENTICATED")) admission.fail(arrival);
       if (isRefusal(error, "RATE_LIMITED") || isRefusal(error, "OVERLOADED")) countRefused(error.reason);
       status = error instanceof ApiTokenError ? statusOf(error) : internalStatus(callId);
       callback(status);
-    } finally {
-      visit?.leave();
     }
+    if (caller !== undefined && isAdmitted) admission.leave(caller);
     const line = {
       call_id: callId,
       method: call.getPath(),

@@ -28,6 +28,8 @@ const MAX_CONNECTION_IDLE_MS = 15 * 60_000;
 const MAX_CONNECTION_AGE_MS = 3_600_000;
 const MAX_CONNECTION_AGE_GRACE_MS = 60_000;
 const MAX_CONCURRENT_STREAMS = 100;
+/** Calls that have come but whose handlers do not run yet: half-sent, or about to be refused. */
+const OPEN_CALLS_PER_HANDLER = 4;
 const DRAIN_LIMIT_MS = 25_000;
 const DRAIN_POLL_MS = 20;
 /** What clients get to read their last answers and close. */
@@ -57,7 +59,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const { listeners, tokens, verifier } = options;
   redactGrpcLog(options.log);
   const health = new Health(OWN_SERVICES);
-  const guard = new CallGuard({ ...options, maxOpenCalls: options.maxConcurrentCalls });
+  const guard = new CallGuard({ ...options, maxOpenCalls: OPEN_CALLS_PER_HANDLER * options.maxConcurrentCalls });
   const server = new Server({
     interceptors: [guard.interceptor],
     "grpc.max_receive_message_length": options.maxMessageBytes,

@@ -1,0 +1,158 @@
+// Limits: who asks for too much is refused at once, before Redis is asked, and nobody else feels it.
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import { afterEach, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { userPrincipal } from "../../src/domain/access.js";
+import { ApiTokenError } from "../../src/domain/errors.js";
+import { Admission, DEFAULT_CALL_RATES } from "../../src/grpc/admission.js";
+import { RateLimiter } from "../../src/grpc/rate-limiter.js";
+import { eventually, type RpcError, type Service, startService } from "../harness.js";
+
+let service: Service | undefined;
+afterEach(async () => {
+  await service?.stop();
+  service = undefined;
+});
+
+const RATE_LIMITED = {
+  code: "RESOURCE_EXHAUSTED",
+  reason: "RATE_LIMITED",
+  sqlState: "53000",
+  message: "too many calls in a short time",
+  detailTypes: ["ErrorInfo", "RetryInfo"],
+};
+const OVERLOADED = { ...RATE_LIMITED, reason: "OVERLOADED", message: "too many calls at once" };
+
+/** Commands that Redis has run, apart from this question and the watch's. */
+async function commandsOf({ redis }: Service): Promise<number> {
+  const stats = await redis.connection.reads.info("commandstats");
+  const counts = [...stats.matchAll(/^cmdstat_(evalsha|eval|hmget):calls=(\d+)/gm)].map(([, , calls]) => Number(calls));
+  return counts.reduce((sum, calls) => sum + calls, 0);
+}
+
+test("a caller beyond its rate is refused without a Redis command, with the time to wait, and alone", async () => {
+  service = await startService({ CALL_RATES: "GetToken=2" });
+  const { tokens } = service;
+  await tokens.createToken({ name: "a" });
+  for (let i = 0; i < 10; i += 1) await tokens.getToken({ name: "a" });
+  const before = await commandsOf(service);
+  for (let i = 0; i < 20; i += 1) await expect(tokens.getToken({ name: "a" })).rejects.toMatchObject(RATE_LIMITED);
+  expect(await commandsOf(service)).toBe(before);
+  await expect(tokens.getToken({ name: "a" }, { user: "bob" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(tokens.getToken({ name: "a" }, { organization: "other" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await tokens.listTokens({});
+  await eventually(async () => expect((await tokens.getToken({ name: "a" })).apiToken?.name).toBe("a"));
+});
+
+test("handlers that run are counted in all and for each caller, and beyond it calls are shed at once", async () => {
+  service = await startService({ MAX_CONCURRENT_CALLS: "6", MAX_CONCURRENT_CALLS_PER_CALLER: "4" });
+  const { tokens, redis } = service;
+  await redis.connection.reads.client("PAUSE", 400, "ALL");
+  const startMs = performance.now();
+  const attempt = (user: string) =>
+    tokens.listTokens({}, { user }).then(
+      () => "OK",
+      (error: RpcError) => `${error.reason} ${performance.now() - startMs < 350 ? "at once" : "late"}`,
+    );
+  const answers = await Promise.all([..."aaaaaabbb"].map(attempt));
+  expect(answers).toEqual([
+    ...["OK", "OK", "OK", "OK", "OVERLOADED at once", "OVERLOADED at once"],
+    ...["OK", "OK", "OVERLOADED at once"],
+  ]);
+  await expect(Promise.all([..."aaaa"].map(attempt))).resolves.toEqual(["OK", "OK", "OK", "OK"]);
+});
+
+test("an overloaded refusal says when to come again", async () => {
+  service = await startService({ MAX_CONCURRENT_CALLS: "1" });
+  const { tokens, redis } = service;
+  await redis.connection.reads.client("PAUSE", 200, "ALL");
+  const first = tokens.listTokens({});
+  await expect(tokens.listTokens({})).rejects.toMatchObject(OVERLOADED);
+  await first;
+});
+
+test("a peer that presents too many dead tokens has to wait; what is no token at all is not counted", async () => {
+  service = await startService({ FAILED_VERIFICATION_RATE: "1" });
+  const { tokens, verification } = service;
+  const dead = await tokens.createToken({ name: "a" });
+  await tokens.revokeToken({ name: "a" });
+  for (let i = 0; i < 20; i += 1) await verification.verifyToken({ token: "no token" });
+  for (let i = 0; i < 5; i += 1) expect(await verification.verifyToken(dead)).toMatchObject({ active: false });
+  const before = await commandsOf(service);
+  await expect(verification.verifyToken(dead)).rejects.toMatchObject(RATE_LIMITED);
+  expect(await commandsOf(service)).toBe(before);
+});
+
+test("metadata and messages beyond their limits are refused", async () => {
+  service = await startService({ MAX_MESSAGE_BYTES: "4096", MAX_METADATA_BYTES: "1024" });
+  const tooLarge = { code: "RESOURCE_EXHAUSTED", reason: "REQUEST_TOO_LARGE", detailTypes: ["ErrorInfo"] };
+  await expect(service.tokens.listTokens({}, { user: "u".repeat(1100) })).rejects.toMatchObject(tooLarge);
+  await expect(service.tokens.getToken({ name: "a".repeat(5000) })).rejects.toMatchObject(tooLarge);
+});
+
+test("half-sent calls of one address are shed beyond its limit, end by the timeout, and leave room again", async () => {
+  service = await startService({ MAX_CONCURRENT_CALLS: "5", CALL_TIMEOUT: "1s" });
+  const session = connectHttp2(`http://${service.address}`);
+  const statuses: (string | undefined)[] = [];
+  for (let i = 0; i < 30; i += 1) openCall(session, (status) => statuses.push(status));
+  await eventually(() => expect(statuses.filter((status) => status === "8")).toHaveLength(10));
+  await eventually(() => expect(statuses.filter((status) => status === "4")).toHaveLength(20));
+  await service.tokens.listTokens({});
+  session.destroy();
+});
+
+function openCall(session: ClientHttp2Session, onStatus: (status: string | undefined) => void): void {
+  const path = "/apitoken.v1.ApiTokenService/ListTokens";
+  session
+    .request(
+      { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" },
+      { endStream: false },
+    )
+    .on("response", (headers) => onStatus(headers["grpc-status"]?.toString()))
+    .on("error", () => {})
+    .resume();
+}
+
+test("a credential whose caller is refused is refused before it is looked up again", () => {
+  const admission = new Admission({
+    maxConcurrentCalls: 10,
+    maxConcurrentCallsPerCaller: 10,
+    callRates: { ...DEFAULT_CALL_RATES, GetToken: 1 },
+    failedVerificationRate: 1,
+  });
+  const arrival = { rpc: "GetToken", peer: "::1", credential: "Bearer x" } as const;
+  const alice = userPrincipal({ organizationId: "acme", userId: "alice" }, { isAdministrator: false, roles: "all" });
+  for (let i = 0; i < 5; i += 1) {
+    admission.enter(arrival);
+    admission.admit(arrival, alice);
+    admission.leave(alice);
+  }
+  admission.enter(arrival);
+  expect(() => admission.admit(arrival, alice)).toThrow(ApiTokenError);
+  expect(() => admission.enter(arrival)).toThrow("too many calls in a short time");
+  admission.enter({ ...arrival, credential: "Bearer y" });
+  admission.enter({ ...arrival, rpc: "ListTokens" });
+});
+
+test("whatever the times, a key takes no more than its rate and five seconds' worth, and what it may take it gets", () => {
+  const rates = fc.integer({ min: 1, max: 1000 });
+  fc.assert(
+    fc.property(rates, fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 300 }), (perSecond, gaps) => {
+      const limiter = new RateLimiter(perSecond);
+      let nowMs = 1000;
+      let taken = 0;
+      for (const gap of gaps) {
+        nowMs += gap;
+        const waitMs = limiter.waitMs("key", nowMs);
+        if (waitMs > 0) {
+          expect(limiter.waitMs("key", nowMs + waitMs + 0.001)).toBe(0);
+          continue;
+        }
+        limiter.take("key", nowMs);
+        taken += 1;
+      }
+      expect(taken).toBeLessThanOrEqual(perSecond * (5 + (nowMs - 1000) / 1000) + 1);
+      expect(limiter.waitMs("another", nowMs)).toBe(0);
+    }),
+  );
+});

@@ -1,0 +1,273 @@
+// The rules, all of them: each RPC by each kind of caller on its own tokens, on those of its organization and on those of
+// another one. A new RPC without a row does not compile.
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import {
+  type Grant,
+  type Principal,
+  servicePrincipal,
+  type TokenReach,
+  tokenPrincipal,
+  userPrincipal,
+} from "../../src/domain/access.js";
+import { organizationTag } from "../../src/domain/token-string.js";
+import type { RpcName } from "../../src/grpc/admission.js";
+import { RedisTokenStore } from "../../src/redis/redis-token-store.js";
+import { RpcError, type Service, startService } from "../harness.js";
+
+const CALLERS = [
+  ...["user", "administrator", "user with verify", "service", "service with verify", "delegate"],
+  ...["token: self", "token: owner", "token with a role: owner", "token: none"],
+] as const;
+type Caller = (typeof CALLERS)[number];
+
+type Outcome = "OK" | "NOT_FOUND" | "PERMISSION_DENIED" | "-";
+/** On the token that was presented, on others of the same user, of another user of the organization, of another organization. */
+type Row = readonly [itself: Outcome, own: Outcome, sameOrganization: Outcome, otherOrganization: Outcome];
+
+const NOBODY: Row = ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"];
+const NOTHING: Row = ["PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"];
+const OWN_CREATION: Row = ["-", "OK", "-", "-"];
+const NO_CREATION: Row = ["-", "PERMISSION_DENIED", "-", "-"];
+
+/** RPCs on one token, by its name. */
+const BY_NAME: Readonly<Record<Caller, Row>> = {
+  user: ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
+  administrator: ["-", "OK", "OK", "NOT_FOUND"],
+  "user with verify": ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
+  service: NOBODY,
+  "service with verify": NOBODY,
+  delegate: ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
+  "token: self": ["OK", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"],
+  "token: owner": ["OK", "OK", "NOT_FOUND", "NOT_FOUND"],
+  "token with a role: owner": ["OK", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"],
+  "token: none": NOTHING,
+};
+
+/** Lists; an administrator sees an empty one of a user whom only another organization has. */
+const LISTS: Readonly<Record<Caller, Row>> = {
+  user: ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  administrator: ["-", "OK", "OK", "OK"],
+  "user with verify": ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  service: NOBODY,
+  "service with verify": NOBODY,
+  delegate: ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  "token: self": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  "token: owner": ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  "token with a role: owner": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  "token: none": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+};
+
+const MATRIX: Readonly<Record<RpcName, Readonly<Record<Caller, Row>>>> = {
+  CreateToken: {
+    user: OWN_CREATION,
+    administrator: OWN_CREATION,
+    "user with verify": OWN_CREATION,
+    service: NO_CREATION,
+    "service with verify": NO_CREATION,
+    delegate: OWN_CREATION,
+    "token: self": NO_CREATION,
+    "token: owner": NO_CREATION,
+    "token with a role: owner": NO_CREATION,
+    "token: none": NO_CREATION,
+  },
+  GetToken: BY_NAME,
+  RenewToken: BY_NAME,
+  RevokeToken: BY_NAME,
+  ListTokens: LISTS,
+  ListTokenEvents: LISTS,
+  VerifyToken: {
+    user: NOTHING,
+    administrator: NOTHING,
+    "user with verify": ["OK", "OK", "OK", "OK"],
+    service: NOTHING,
+    "service with verify": ["OK", "OK", "OK", "OK"],
+    delegate: NOTHING,
+    "token: self": NOTHING,
+    "token: owner": NOTHING,
+    "token with a role: owner": NOTHING,
+    "token: none": NOTHING,
+  },
+};
+
+const ALICE = { organizationId: "acme", userId: "alice" };
+/** One token of each relation. */
+const TARGETS = [
+  { ...ALICE, name: "itself" },
+  { ...ALICE, name: "sibling" },
+  { organizationId: "acme", userId: "bob", name: "bobs" },
+  { organizationId: "other", userId: "zoe", name: "zoes" },
+] as const;
+
+let service: Service;
+let caller: Principal;
+let store: RedisTokenStore;
+beforeAll(async () => {
+  service = await startService({}, async () => caller);
+  store = new RedisTokenStore(service.redis.connection, { lastUsedResolutionMs: 60_000, eventRetentionMs: 86_400_000 });
+});
+afterAll(() => service.stop());
+
+const asUser = (owner: { organizationId: string; userId: string }) =>
+  userPrincipal(owner, { isAdministrator: false, roles: "all" });
+
+/** Fresh tokens, and what their creations answered. */
+async function createTargets(role: string) {
+  await service.redis.connection.writes.flushall();
+  const tokens: string[] = [];
+  for (const { name, ...owner } of TARGETS) {
+    caller = asUser(owner);
+    tokens.push((await service.tokens.createToken({ name, role: name === "itself" ? role : "" })).token);
+  }
+  return tokens;
+}
+
+async function principalOf(name: Caller): Promise<Principal> {
+  const uri = "spiffe://example.org/service";
+  const grants = (...names: Grant[]) => new Set(names);
+  const token = async (reach: TokenReach) => {
+    const itself = await store.get(ALICE, "itself");
+    if (itself === undefined) throw new Error("there is no token to present");
+    return tokenPrincipal(itself, reach);
+  };
+  switch (name) {
+    case "user":
+      return asUser(ALICE);
+    case "administrator":
+      return userPrincipal(ALICE, { isAdministrator: true, roles: "all" });
+    case "user with verify":
+      return userPrincipal(ALICE, { isAdministrator: false, roles: "all", grants: grants("verify") });
+    case "service":
+      return servicePrincipal(uri, grants("act-for-users"), undefined);
+    case "service with verify":
+      return servicePrincipal(uri, grants("verify"), undefined);
+    case "delegate":
+      return servicePrincipal(uri, grants("act-for-users"), ALICE);
+    case "token: self":
+      return token("self");
+    case "token: owner":
+    case "token with a role: owner":
+      return token("owner");
+    case "token: none":
+      return token("none");
+  }
+}
+
+/** Calls the RPC about the target with that number; a user of its own the caller does not name. */
+function call(rpc: RpcName, at: number, tokens: readonly string[], name: string): Promise<unknown> {
+  const userId = at < 2 ? "" : (TARGETS[at]?.userId ?? "");
+  switch (rpc) {
+    case "CreateToken":
+      return service.tokens.createToken({ name: "new" });
+    case "GetToken":
+      return service.tokens.getToken({ name, userId });
+    case "RenewToken":
+      return service.tokens.renewToken({ name, userId });
+    case "RevokeToken":
+      return service.tokens.revokeToken({ name, userId });
+    case "ListTokens":
+      return service.tokens.listTokens({ userId });
+    case "ListTokenEvents":
+      return service.tokens.listTokenEvents({ userId });
+    case "VerifyToken":
+      return service.verification.verifyToken({ token: tokens[at] ?? "" });
+  }
+}
+
+async function contents(): Promise<string> {
+  const redis = service.redis.connection.reads;
+  const keys = (await redis.keys("*")).filter((key) => /:(?:token:.*|index|events)$/.test(key)).sort();
+  return JSON.stringify(await Promise.all(keys.map((key) => redis.dumpBuffer(key))));
+}
+
+const rows = Object.entries(MATRIX).flatMap(([rpc, callers]) =>
+  Object.entries(callers).map(([name, row]) => ({ rpc: rpc as RpcName, name: name as Caller, row })),
+);
+
+test.each(rows)("$rpc by a $name: $row", async ({ rpc, name, row }) => {
+  for (const [at, expected] of row.entries()) {
+    if (expected === "-") continue;
+    const tokens = await createTargets(name === "token with a role: owner" ? "reader" : "");
+    caller = await principalOf(name);
+    const before = await contents();
+    const error = await call(rpc, at, tokens, TARGETS[at]?.name ?? "").then(
+      () => undefined,
+      (refusal: unknown) => refusal,
+    );
+    expect([at, error instanceof RpcError ? error.code : "OK"]).toEqual([at, expected]);
+    if (expected === "OK") continue;
+    expect(await contents()).toBe(before);
+    // What may not be seen looks like what is not there.
+    if (expected !== "NOT_FOUND") continue;
+    const { message, code, reason, sqlState, violations, detailTypes } = error as RpcError;
+    const same = { message, code, reason, sqlState, violations, detailTypes };
+    await expect(call(rpc, at, tokens, "no-such-token")).rejects.toMatchObject(same);
+  }
+});
+
+test("what an administrator or a verifier is shown of another organization is nothing, or the token that it presented", async () => {
+  const tokens = await createTargets("");
+  caller = await principalOf("administrator");
+  expect(await service.tokens.listTokens({ userId: "zoe" })).toMatchObject({ apiTokens: [] });
+  expect((await service.tokens.listTokens({ userId: "-" })).apiTokens.map(({ name }) => name)).toEqual([
+    "itself",
+    "sibling",
+    "bobs",
+  ]);
+  const { events } = await service.tokens.listTokenEvents({ userId: "-" });
+  expect(events.map(({ name }) => name)).toEqual(["bobs", "sibling", "itself"]);
+  caller = await principalOf("service with verify");
+  expect((await service.verification.verifyToken({ token: tokens[3] ?? "" })).apiToken?.organizationId).toBe("other");
+});
+
+test("organizations of one tag, which nobody can make by chance, do not see each other", async () => {
+  await createTargets("");
+  // As if another organization's id had the same digest: its events would be in the same stream.
+  const key = `apitoken:{${organizationTag("acme")}}:events`;
+  const fields = [
+    "k",
+    "created",
+    "o",
+    "twin",
+    "u",
+    "alice",
+    "n",
+    "x",
+    "i",
+    "abcdefghijkl",
+    "g",
+    "1",
+    "a",
+    "user:alice",
+  ];
+  await service.redis.connection.writes.xadd(key, "*", ...fields);
+  caller = await principalOf("administrator");
+  const { events } = await service.tokens.listTokenEvents({ userId: "-" });
+  expect(events.map(({ organizationId }) => organizationId)).toEqual(["acme", "acme", "acme"]);
+});
+
+test("a token that has passed its name on does not reach the new bearer of the name", async () => {
+  await createTargets("");
+  caller = await principalOf("token: self");
+  const old = caller;
+  caller = asUser(ALICE);
+  await service.tokens.revokeToken({ name: "itself" });
+  await service.tokens.createToken({ name: "itself" });
+  caller = old;
+  await expect(service.tokens.getToken({ name: "itself" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(service.tokens.renewToken({ name: "itself" })).rejects.toMatchObject({ code: "ABORTED" });
+  await expect(service.tokens.revokeToken({ name: "itself" })).rejects.toMatchObject({ code: "ABORTED" });
+});
+
+test("nobody mints above themselves", async () => {
+  await createTargets("");
+  const holds = (...roles: string[]) => userPrincipal(ALICE, { isAdministrator: false, roles: new Set(roles) });
+  caller = holds("reader", "writer");
+  expect((await service.tokens.createToken({ name: "a", role: "writer" })).apiToken?.role).toBe("writer");
+  expect((await service.tokens.createToken({ name: "b" })).apiToken?.role).toBe("");
+  await expect(service.tokens.createToken({ name: "c", role: "owner" })).rejects.toMatchObject({
+    code: "PERMISSION_DENIED",
+    reason: "INSUFFICIENT_PRIVILEGE",
+    message: "the caller may not do this",
+  });
+  expect(() => servicePrincipal("spiffe://a", new Set<Grant>(["verify"]), ALICE)).toThrow("the caller may not do this");
+});
