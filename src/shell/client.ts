@@ -141,7 +141,7 @@ export class ApiTokenClient {
       }
       failure = answer.error;
       this.#wasReached ||= failure.wasSent;
-      const backoffMs = jitteredBackoffMs(attempt);
+      const backoffMs = Math.max(jitteredBackoffMs(attempt), failure.retryDelayMs ?? 0);
       const budgetMs = this.#wasReached ? RETRY_BUDGET_MS : FIRST_CONTACT_BUDGET_MS;
       const isInTime = performance.now() - startMs + backoffMs <= budgetMs;
       if (!failure.isTransient || !isInTime) throw failure;

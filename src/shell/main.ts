@@ -10,6 +10,8 @@ import { type Outcome, OutputError, runStatements, type SessionOptions, write } 
 import { escapeControls } from "./terminal-text.js";
 
 const { stdin, stdout, stderr } = process;
+// Node complains of an IP address as TLS server name, which grpc-js sets; it is nothing that a user could change.
+process.noDeprecation = true;
 const EXIT_CODES: Readonly<Record<Outcome, number>> = { done: 0, failed: 1, unreachable: 3 };
 const USAGE_EXIT_CODE = 2;
 

@@ -2,7 +2,12 @@
 // Must not know statements, retries or how an error is shown.
 import { type ServiceError, status } from "@grpc/grpc-js";
 import type { Any } from "../../gen/google/protobuf/any.js";
-import { BadRequest, type BadRequest_FieldViolation, ErrorInfo } from "../../gen/google/rpc/error_details.js";
+import {
+  BadRequest,
+  type BadRequest_FieldViolation,
+  ErrorInfo,
+  RetryInfo,
+} from "../../gen/google/rpc/error_details.js";
 import { Status } from "../../gen/google/rpc/status.js";
 
 /** A call that failed. `reason` and `sqlState` are unset when it was not our server that said so. */
@@ -12,6 +17,8 @@ export class RpcError extends Error {
   readonly reason: string | undefined;
   readonly sqlState: string | undefined;
   readonly violations: readonly BadRequest_FieldViolation[];
+  /** How long the server asks to wait before the call is repeated; undefined where it says nothing of that. */
+  readonly retryDelayMs: number | undefined;
   /** Whether what was asked for may have happened, by this attempt or an earlier one. */
   readonly mayHaveHappened: boolean;
 
@@ -24,17 +31,20 @@ export class RpcError extends Error {
     this.reason = info?.reason;
     this.sqlState = sqlState;
     this.violations = find(details, "google.rpc.BadRequest", BadRequest)?.fieldViolations ?? [];
+    const delay = find(details, "google.rpc.RetryInfo", RetryInfo)?.retryDelay;
+    this.retryDelayMs = delay && Number(delay.seconds) * 1000 + delay.nanos / 1e6;
     this.mayHaveHappened = (earlier?.mayHaveHappened ?? false) || this.#hasUnknownOutcome;
   }
 
   /** Whether the same call may be sent again: the server was away or busy, or no answer came. */
   get isTransient(): boolean {
-    return this.code === status.UNAVAILABLE || this.code === status.DEADLINE_EXCEEDED;
+    const isAway = this.code === status.UNAVAILABLE || this.code === status.DEADLINE_EXCEEDED;
+    return isAway || this.retryDelayMs !== undefined;
   }
 
   /** Whether the server itself did not answer: nothing listens there, the connection broke or stalled. */
   get isUnreachable(): boolean {
-    return this.isTransient && this.reason === undefined;
+    return this.isTransient && this.reason === undefined && this.retryDelayMs === undefined;
   }
 
   /** Whether the call got as far as a server. */

@@ -8,6 +8,7 @@ import {
   ListTokenEventsResponse,
 } from "../../gen/apitoken/v1/api_token_service.js";
 import { ApiTokenClient } from "../../src/shell/client.js";
+import { startService } from "../harness.js";
 
 /** By page token. */
 const PAGES = new Map([
@@ -17,9 +18,9 @@ const PAGES = new Map([
   ["4", ListTokenEventsResponse.fromPartial({ events: [], nextPageToken: "" })],
 ]);
 
-const stops: (() => void)[] = [];
-afterEach(() => {
-  for (const stop of stops.splice(0)) stop();
+const stops: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
 });
 
 test("all pages of events are fetched, also those behind an empty one", async () => {
@@ -37,6 +38,18 @@ test("every page of one name's events is asked for with that name", async () => 
   expect(requests.map(({ name }) => name)).toEqual([...PAGES.keys()].map(() => "My Token"));
 });
 
+test("a call that is refused for its rate is repeated when the server says so", async () => {
+  const service = await startService({ CALL_RATES: "GetToken=2" });
+  stops.push(() => service.stop());
+  await service.tokens.createToken({ name: "my_token" });
+  const client = clientOf(Number(service.address.split(":").at(-1)));
+  for (let i = 0; i < 10; i += 1) await client.getToken("my_token");
+  const startMs = performance.now();
+  expect((await client.getToken("my_token"))?.name).toBe("my_token");
+  expect(performance.now() - startMs).toBeGreaterThan(300);
+  client.close();
+});
+
 /** A client of a server that has the pages, and what it asks for. */
 async function connect(): Promise<{ client: ApiTokenClient; requests: readonly ListTokenEventsRequest[] }> {
   const requests: ListTokenEventsRequest[] = [];
@@ -51,16 +64,20 @@ async function connect(): Promise<{ client: ApiTokenClient; requests: readonly L
       error ? reject(error) : resolve(bound),
     );
   });
-  const client = new ApiTokenClient({
+  const client = clientOf(port);
+  stops.push(() => {
+    client.close();
+    server.forceShutdown();
+  });
+  return { client, requests };
+}
+
+function clientOf(port: number): ApiTokenClient {
+  return new ApiTokenClient({
     host: "127.0.0.1",
     port,
     credentials: credentials.createInsecure(),
     isEncrypted: false,
     token: undefined,
   });
-  stops.push(() => {
-    client.close();
-    server.forceShutdown();
-  });
-  return { client, requests };
 }
