@@ -1,16 +1,12 @@
 // The built server as a newcomer starts it: `npm start`, a request, a signal; and what it leaves behind.
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket, createServer } from "node:net";
-import { join, resolve } from "node:path";
-import { credentials } from "@grpc/grpc-js";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { ApiTokenServiceClient } from "../gen/apitoken/v1/api_token_service.js";
-import { TokenVerificationServiceClient } from "../gen/apitoken/v1/token_verification_service.js";
-import { eventually, rpcs, startRedis, temporaryFolder } from "./harness.js";
-
-const ROOT = resolve(import.meta.dirname, "../..");
+import { eventually, startRedis, temporaryFolder } from "./harness.js";
+import { clients, startServerProcess } from "./server-process.js";
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 const running = new Set<ChildProcess>();
@@ -24,39 +20,11 @@ afterEach(async () => {
   await folder.remove();
 });
 
-/** A server process with the environment given, and what it has printed so far. */
-function start(env: Record<string, string>, command = [process.execPath, "dist/src/main.js"]) {
-  const [program = "", ...args] = command;
-  const child = spawn(program, args, {
-    cwd: ROOT,
-    env: { ...process.env, NODE_ENV: "", LISTEN_ADDRESS: "127.0.0.1:0", DATA_DIR: join(folder.path, "data"), ...env },
-  });
-  running.add(child);
-  const printed = { stdout: "", stderr: "" };
-  child.stdout.on("data", (bytes: Buffer) => {
-    printed.stdout += bytes.toString();
-  });
-  child.stderr.on("data", (bytes: Buffer) => {
-    printed.stderr += bytes.toString();
-  });
-  const exited = new Promise<number | null>((done) => child.on("close", done));
-  const listening = () =>
-    eventually(() => {
-      const [, address] = /apitokend listens on (\S+) /.exec(printed.stdout) ?? [];
-      if (address === undefined) throw new Error(`not listening yet: ${printed.stdout}${printed.stderr}`);
-      return address;
-    }, 15_000);
-  return { child, printed, exited, listening };
-}
-
-function clients(address: string) {
-  const tokens = new ApiTokenServiceClient(address, credentials.createInsecure());
-  const verification = new TokenVerificationServiceClient(address, credentials.createInsecure());
-  const close = () => {
-    tokens.close();
-    verification.close();
-  };
-  return { tokens: rpcs(tokens), verification: rpcs(verification), close };
+/** A server process that keeps its data in the test's folder and does not outlive the test. */
+function start(env: Record<string, string>, command?: string[]) {
+  const server = startServerProcess({ DATA_DIR: join(folder.path, "data"), ...env }, command);
+  running.add(server.child);
+  return server;
 }
 
 test("npm start serves, tells a request to try, stops on SIGTERM, and the next start has its tokens", async () => {
