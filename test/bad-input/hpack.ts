@@ -6,9 +6,7 @@ export type Header = readonly [name: string, value: string];
 
 /** Literals without indexing and without Huffman codes, so that nothing is refused or changed on the way. */
 export function encodeHeaders(headers: readonly Header[]): Buffer {
-  return Buffer.concat(
-    headers.flatMap(([name, value]) => [Buffer.of(0), ...literal(name), ...literal(value)]),
-  );
+  return Buffer.concat(headers.flatMap(([name, value]) => [Buffer.of(0), ...literal(name), ...literal(value)]));
 }
 
 function literal(text: string): [Buffer, Buffer] {
@@ -107,7 +105,8 @@ function decodeHuffman(bytes: Buffer): string {
 }
 
 // RFC 7541 appendix A.
-const STATIC_TABLE = `:authority :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200
+const STATIC_TABLE =
+  `:authority :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200
 :status=204 :status=206 :status=304 :status=400 :status=404 :status=500 accept-charset accept-encoding=gzip,deflate
 accept-language accept-ranges accept access-control-allow-origin age allow authorization cache-control
 content-disposition content-encoding content-language content-length content-location content-range content-type cookie

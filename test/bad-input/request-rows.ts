@@ -1,0 +1,153 @@
+// Calls whose headers are wrong: method, path, content type, metadata.
+import { callFrames, exchange, LIST_PATH, open, outcomeOf } from "./grpc.js";
+import type { Header } from "./hpack.js";
+import { FLAG, frame, headersFrame, TYPE } from "./raw-http2.js";
+import { CANARY, CLOSED, OK, RESET, type Row, TOO_LARGE, UNIMPLEMENTED } from "./row.js";
+
+const UNSUPPORTED_TYPE = { http: 415 };
+
+/** A row that changes or leaves out some of the headers of a good call. */
+function changed(name: string, changes: Record<string, string | undefined>, expected: Row["expected"]): Row {
+  return { name, act: (target) => exchange(target, { changes }), expected };
+}
+
+/** A row with further metadata. */
+function withMetadata(name: string, extra: readonly Header[], expected: Row["expected"]): Row {
+  return { name, act: (target) => exchange(target, { extra }), expected };
+}
+
+function path(name: string, value: string, expected: Row["expected"]): Row {
+  return { name, act: (target) => exchange(target, { path: value }), expected };
+}
+
+const filler = (size: number) => CANARY + "x".repeat(size - CANARY.length);
+const headersOf = (count: number, size: number) =>
+  Array.from({ length: count }, (_, i): Header => [`x-canary-${i}`, filler(size)]);
+
+export const REQUEST_ROWS: readonly Row[] = [
+  changed("no content type", { "content-type": undefined }, UNSUPPORTED_TYPE),
+  changed("an empty content type", { "content-type": "" }, UNSUPPORTED_TYPE),
+  changed("content type application/json", { "content-type": "application/json" }, UNSUPPORTED_TYPE),
+  changed("content type text/plain with a marker", { "content-type": `text/${CANARY}` }, UNSUPPORTED_TYPE),
+  changed("content type application/grpc+proto", { "content-type": "application/grpc+proto" }, OK),
+  changed("content type application/grpc-web", { "content-type": "application/grpc-web" }, [UNSUPPORTED_TYPE, OK]),
+  changed("GET instead of POST", { ":method": "GET" }, [OK, UNIMPLEMENTED, { http: 405 }]),
+  changed("PUT instead of POST", { ":method": "PUT" }, [OK, UNIMPLEMENTED, { http: 405 }]),
+  changed("a method that nobody knows", { ":method": CANARY }, [OK, UNIMPLEMENTED, { http: 405 }]),
+  changed("CONNECT", { ":method": "CONNECT", ":scheme": undefined, ":path": undefined }, [
+    RESET,
+    CLOSED,
+    { http: 405 },
+  ]),
+  changed("no method", { ":method": undefined }, [RESET, CLOSED]),
+  changed("an empty method", { ":method": "" }, [RESET, CLOSED]),
+  changed("no scheme", { ":scheme": undefined }, [RESET, CLOSED]),
+  changed("no path", { ":path": undefined }, [RESET, CLOSED]),
+  changed("no authority", { ":authority": undefined }, OK),
+  changed("no te", { te: undefined }, OK),
+  changed("te gzip, which HTTP/2 forbids", { te: "gzip" }, [RESET, CLOSED, OK]),
+  changed("a connection header, which HTTP/2 forbids", { connection: CANARY }, [RESET, CLOSED]),
+  changed("a pseudo header that nobody knows", { te: undefined, ":canary": CANARY }, [RESET, CLOSED]),
+
+  path("an unknown service", `/apitoken.v1.${CANARY}/ListTokens`, UNIMPLEMENTED),
+  path("an unknown method", `/apitoken.v1.ApiTokenService/${CANARY}`, UNIMPLEMENTED),
+  path("a method of another case", "/apitoken.v1.ApiTokenService/listtokens", UNIMPLEMENTED),
+  path("a path without slashes", CANARY, [UNIMPLEMENTED, RESET]),
+  path("a path of one slash", "/", UNIMPLEMENTED),
+  path("an empty path", "", [UNIMPLEMENTED, RESET]),
+  path("a path with a query", `${LIST_PATH}?${CANARY}`, UNIMPLEMENTED),
+  path("a path with a slash too many", `/${LIST_PATH}`, UNIMPLEMENTED),
+  path("a path that climbs", `/apitoken.v1.ApiTokenService/../${CANARY}`, UNIMPLEMENTED),
+  path("a percent-encoded path", LIST_PATH.replace("List", "%4Cist"), UNIMPLEMENTED),
+  path("a path of an object's own property", "/apitoken.v1.ApiTokenService/constructor", UNIMPLEMENTED),
+  path("the path __proto__", "__proto__", [UNIMPLEMENTED, RESET]),
+  path("a path of bytes above ASCII", `/${CANARY}\xff\xfe\xc3\x28`, [UNIMPLEMENTED, RESET]),
+  path("a path of 8 KB", `/${filler(8000)}`, UNIMPLEMENTED),
+  path("a path of 100 KB", `/${filler(100_000)}`, [RESET, CLOSED]),
+
+  withMetadata("an upper-case header name", [["X-Canary", CANARY]], [RESET, CLOSED]),
+  withMetadata("an empty header name", [["", CANARY]], [RESET, CLOSED]),
+  withMetadata("a space in a header name", [["x canary", CANARY]], [RESET, CLOSED]),
+  withMetadata("a pseudo header after the others", [[":path", `/${CANARY}`]], [RESET, CLOSED]),
+  withMetadata("NUL in metadata", [["x-canary", `${CANARY}\0`]], [RESET, CLOSED]),
+  withMetadata("a line break in metadata", [["x-canary", `${CANARY}\r\nx-user-id: admin`]], [RESET, CLOSED]),
+  withMetadata("bytes above ASCII in metadata", [["x-canary", `${CANARY}\xff\xc3\x28`]], OK),
+  withMetadata(
+    "bytes above ASCII in authorization",
+    [["authorization", `Bearer ${CANARY}\xff`]],
+    [OK, { code: "UNAUTHENTICATED", reason: "UNAUTHENTICATED" }],
+  ),
+  withMetadata("-bin metadata that is no base64", [["x-canary-bin", `${CANARY}!*%`]], OK),
+  withMetadata("metadata called __proto__", [["__proto__", CANARY]], OK),
+  withMetadata("a grpc-status in the request", [["grpc-status", "0"]], OK),
+  withMetadata(
+    "an organization twice",
+    [
+      ["x-organization-id", "a"],
+      ["x-organization-id", "b"],
+    ],
+    {
+      code: "UNAUTHENTICATED",
+      reason: "UNAUTHENTICATED",
+    },
+  ),
+  withMetadata("100 headers", headersOf(100, 20), OK),
+  withMetadata("200 headers", headersOf(200, 20), [OK, RESET, CLOSED, TOO_LARGE]),
+  withMetadata("15 KB of metadata", headersOf(1, 15_000), OK),
+  withMetadata("20 KB of metadata in one value", headersOf(1, 20_000), TOO_LARGE),
+  withMetadata("20 KB of metadata in 20 values", headersOf(20, 1000), TOO_LARGE),
+  {
+    name: "100 KB of metadata",
+    act: async (target) => {
+      const connection = await open(target);
+      // No frame is larger than every server takes: the rest comes in CONTINUATION frames.
+      const [headers = Buffer.alloc(0)] = callFrames(target, 1, { extra: headersOf(100, 1000) });
+      const block = headers.subarray(9);
+      const parts = Array.from({ length: Math.ceil(block.length / 16_000) }, (_, i) =>
+        block.subarray(i * 16_000, (i + 1) * 16_000),
+      );
+      await connection.send(
+        ...parts.map((part, i) =>
+          frame(
+            i === 0 ? TYPE.HEADERS : TYPE.CONTINUATION,
+            (i === 0 ? FLAG.END_STREAM : 0) | (i === parts.length - 1 ? FLAG.END_HEADERS : 0),
+            1,
+            part,
+          ),
+        ),
+      );
+      return outcomeOf(await connection.end(1));
+    },
+    expected: [TOO_LARGE, RESET, CLOSED],
+  },
+  {
+    name: "headers twice on one stream",
+    act: async (target) => {
+      const connection = await open(target);
+      const [headers = Buffer.alloc(0), data = Buffer.alloc(0)] = callFrames(target, 1);
+      await connection.send(headers, headers, data);
+      return outcomeOf(await connection.end(1));
+    },
+    expected: [RESET, CLOSED],
+  },
+  {
+    name: "trailers with a pseudo header",
+    act: async (target) => {
+      const connection = await open(target);
+      const trailers = headersFrame(1, [[":path", CANARY]], FLAG.END_HEADERS | FLAG.END_STREAM);
+      await connection.send(...callFrames(target, 1, { leaveOpen: true }), trailers);
+      return outcomeOf(await connection.end(1));
+    },
+    expected: [RESET, CLOSED],
+  },
+  {
+    name: "trailers from the client",
+    act: async (target) => {
+      const connection = await open(target);
+      const trailers = headersFrame(1, [["x-canary", CANARY]], FLAG.END_HEADERS | FLAG.END_STREAM);
+      await connection.send(...callFrames(target, 1, { leaveOpen: true }), trailers);
+      return outcomeOf(await connection.end(1));
+    },
+    expected: OK,
+  },
+];
