@@ -4,12 +4,15 @@ import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { startRedis } from "../harness.js";
 import { clients, type ServerProcess, startServerProcess } from "../server-process.js";
+import { FIELD_ROWS } from "./field-rows.js";
 import { FLOOD_ROWS } from "./flood-rows.js";
 import { FRAME_ROWS } from "./frame-rows.js";
 import type { Target } from "./grpc.js";
 import { MESSAGE_ROWS } from "./message-rows.js";
+import { PROTOBUF_ROWS } from "./protobuf-rows.js";
 import { REQUEST_ROWS } from "./request-rows.js";
 import { CANARY, type Row } from "./row.js";
+import { TOKEN_ROWS } from "./token-rows.js";
 
 let redis: Awaited<ReturnType<typeof startRedis>>;
 let server: ServerProcess;
@@ -103,6 +106,9 @@ describe.each([
   ["a message", MESSAGE_ROWS],
   ["frames", FRAME_ROWS],
   ["floods and silence", FLOOD_ROWS],
+  ["protobuf", PROTOBUF_ROWS],
+  ["fields", FIELD_ROWS],
+  ["VerifyToken of", TOKEN_ROWS],
 ])("%s:", (_topic, rows) => {
   test.each(rows.map((row) => [row.name, row] as const))("%s", (_name, row) => run(row));
 });

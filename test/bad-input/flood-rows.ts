@@ -159,12 +159,7 @@ export const FLOOD_ROWS: readonly Row[] = [
     expected: OK,
   },
   {
-    name: "a client without window whose answer is empty",
-    act: (target) => withoutWindow(target, {}),
-    expected: [OK, RESET, TOO_LONG, CLOSED],
-  },
-  {
-    name: "a client without window that waits for bytes",
+    name: "a client that never lets the answer be sent",
     act: (target) => withoutWindow(target, { path: METHODS.verifyToken.path }),
     expected: [RESET, TOO_LONG, CLOSED],
   },

@@ -1,5 +1,5 @@
 // HTTP/2 frames that break RFC 9113 or RFC 7541: the server ends the stream or the connection, never itself.
-import { callFrames, type Outcome, open, outcomeOf, type Target } from "./grpc.js";
+import { callFrames, message, type Outcome, open, outcomeOf, type Target } from "./grpc.js";
 import { encodeHeaders, encodeInteger } from "./hpack.js";
 import {
   dataFrame,
@@ -15,7 +15,7 @@ import {
   TYPE,
   u32,
 } from "./raw-http2.js";
-import { CANARY, CLOSED, OK, OPEN, RESET, type Row } from "./row.js";
+import { CANARY, CLOSED, OK, OPEN, RESET, type Row, TOO_LARGE } from "./row.js";
 
 const MARK = Buffer.from(CANARY);
 const NOTHING = Buffer.alloc(0);
@@ -144,7 +144,8 @@ export const FRAME_ROWS: readonly Row[] = [
   ),
   during(
     "more DATA than the window",
-    CLOSED,
+    [CLOSED, TOO_LARGE],
+    dataFrame(1, message(NOTHING, { length: 20 * 16_384 }), 0),
     ...Array.from({ length: 20 }, () => dataFrame(1, Buffer.alloc(16_384), 0)),
   ),
   during(
@@ -169,10 +170,18 @@ export const FRAME_ROWS: readonly Row[] = [
   settings("SETTINGS: a header table of 4 GiB", SETTING.HEADER_TABLE_SIZE, 0xffffffff, OK),
   frames("PING of seven bytes", CLOSED, pingFrame(Buffer.alloc(7))),
   frames("PING of nine bytes", CLOSED, pingFrame(Buffer.alloc(9))),
-  frames("an answer to a PING never sent", OK, frame(TYPE.PING, FLAG.ACK, 0, Buffer.alloc(8))),
+  frames("an answer to a PING never sent", [OK, CLOSED], frame(TYPE.PING, FLAG.ACK, 0, Buffer.alloc(8))),
 
   streams("an even stream id", 1, 2, CLOSED),
-  streams("a stream id that goes back", 5, 3, CLOSED),
+  {
+    name: "a stream id that goes back",
+    act: async (target) => {
+      const connection = await open(target);
+      await connection.send(...callFrames(target, 5), ...callFrames(target, 3));
+      return stillOpen(connection);
+    },
+    expected: [CLOSED, OPEN],
+  },
   streams("a stream id used twice", 1, 1, [OK, CLOSED]),
   streams("the highest stream id", 1, 0x7fffffff, OK),
   during(

@@ -100,8 +100,8 @@ function decodeHuffman(bytes: Buffer): string {
     text += found;
     [code, length, firstCode] = [0, 0, 0];
   }
-  if (length > 7) throw new Error("a character that no server of ours sends");
-  return text;
+  // Longer than any padding: a character that is not in the table, and all that follows.
+  return length > 7 ? `${text}\ufffd` : text;
 }
 
 // RFC 7541 appendix A.

@@ -84,7 +84,7 @@ export function u32(value: number): Buffer {
   return bytes;
 }
 
-/** How a stream ended. A connection counts as closed when the socket is, not when the server says that it will be. */
+/** How a stream ended. A connection counts as closed from a GOAWAY with an error on: Node leaves such a socket open. */
 export type StreamEnd =
   | { readonly headers: readonly Header[]; readonly data: Buffer }
   | { readonly closed: "stream" | "connection"; readonly error: string };
@@ -137,8 +137,12 @@ export class RawHttp2 {
         end();
       };
       const look = () => {
-        const found = find();
-        if (found !== undefined) settle(() => resolve(found));
+        try {
+          const found = find();
+          if (found !== undefined) settle(() => resolve(found));
+        } catch (error) {
+          settle(() => reject(error));
+        }
       };
       const timer = setTimeout(
         () => settle(() => reject(new Error(`nothing within ${limitMs} ms; frames: ${this.#summary()}`))),
@@ -169,9 +173,10 @@ export class RawHttp2 {
 
   /** How the connection has ended; undefined while it has not. */
   connectionEnd(): { closed: "connection"; error: string } | undefined {
-    if (!this.#isClosed) return undefined;
     const goaway = this.frames.findLast(({ type }) => type === TYPE.GOAWAY);
-    return { closed: "connection", error: goaway === undefined ? "" : errorName(goaway.payload, 4) };
+    const error = goaway === undefined ? "" : errorName(goaway.payload, 4);
+    const isRefused = error !== "" && error !== "NO_ERROR";
+    return this.#isClosed || isRefused ? { closed: "connection", error } : undefined;
   }
 
   #read(bytes: Buffer): void {
