@@ -87,7 +87,7 @@ export async function exchange(target: Target, call: Exchange = {}): Promise<Out
 }
 
 /** The frames of a call. DATA frames stay below the size and window that every server begins with. */
-export function callFrames(target: Target, streamId: number, call: Exchange = {}): Buffer[] {
+export function callFrames(target: Pick<Target, "metadata">, streamId: number, call: Exchange = {}): Buffer[] {
   const { path = LIST_PATH, changes, extra = [], body = message(Buffer.alloc(0)), leaveOpen = false } = call;
   const headers = requestHeaders(path, [...target.metadata, ...extra], changes);
   const parts = Array.from({ length: Math.max(1, Math.ceil(body.length / 16_384)) }, (_, i) =>
