@@ -6,10 +6,13 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ApiTokenServiceService } from "../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceService } from "../gen/apitoken/v1/token_verification_service.js";
+import { describeConfig } from "../src/config.js";
 import { formatToken, generateSecret, generateUid } from "../src/domain/token-string.js";
+import { DEFAULT_CALL_RATES } from "../src/grpc/admission.js";
 import { STATUS_OF } from "../src/grpc/status.js";
 import { parseStatements } from "../src/shell/parser.js";
-import { type Service, startService } from "./harness.js";
+import { type Service, startService, temporaryFolder } from "./harness.js";
+import { startServerProcess } from "./server-process.js";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
@@ -21,9 +24,10 @@ function section(title: string): string {
   return text.split(/^## /m)[0] ?? "";
 }
 
-/** The code in the first cell of each row of a section's table. */
+/** The pieces of code in the first cell of each row of a section's table. */
 function firstCells(title: string): string[] {
-  return [...section(title).matchAll(/^\| `([^`]+)` \|/gm)].map(([, cell = ""]) => cell).sort();
+  const cells = [...section(title).matchAll(/^\| (`[^|]+`) \|/gm)].map(([, cell = ""]) => cell);
+  return cells.flatMap((cell) => cell.split(", ").map((code) => code.replaceAll("`", ""))).sort();
 }
 
 test("the RPC table has every RPC and no other", () => {
@@ -45,17 +49,32 @@ test("the error table has every reason with its status and SQL state", () => {
 });
 
 test("the configuration table has every variable that the server reads and no other", () => {
-  const source = readFileSync(join(ROOT, "src/config.ts"), "utf8");
-  const names = [...source.matchAll(/(?:read(?:<.*>)?|flag|text)\(\s*"([A-Z_]+)"/g)].map(([, name = ""]) => name);
-  expect(names.length).toBeGreaterThan(10);
+  const names = [...describeConfig({}).matchAll(/^([A-Z_]+)=/gm)].map(([, name = ""]) => name);
+  expect(names.length).toBeGreaterThan(30);
   expect(firstCells("Configuration")).toEqual(names.sort());
+});
+
+test("the call rates in the README are those of the server", () => {
+  const [, text = ""] = /`CALL_RATES` by default: ([^.]*)\./.exec(section("Configuration")) ?? [];
+  const rates = Object.entries(DEFAULT_CALL_RATES);
+  for (const [rpc, rate] of rates.filter(([, rate]) => rate !== 100)) expect(text).toContain(`${rpc} ${rate}`);
+  expect(text).toMatch(/the others 100$/);
+});
+
+test("each control of the threat model names a test that exists", () => {
+  const rows = [...section("Threat model").matchAll(/^\| .* \| `(test\/[\w/.-]+)`: (.*) \|$/gm)];
+  expect(rows.length).toBeGreaterThan(15);
+  for (const [, file = "", title = ""] of rows) {
+    const source = readFileSync(join(ROOT, file), "utf8");
+    expect([file, title, source.includes(title)]).toEqual([file, title, true]);
+  }
 });
 
 test("every statement of the grammar parses, with and without its options", () => {
   const [, grammar = ""] = /```sql\n([\s\S]*?)```/.exec(section("The shell")) ?? [];
   const full = grammar.replace(/[[\]]/g, "");
   const short = grammar.replace(/ ?\[[^\]]*\]/g, "");
-  const kinds = ["create", "list", "renew", "drop", "describe"];
+  const kinds = ["create", "list", "events", "renew", "drop", "describe"];
   for (const text of [full, short]) expect(parseStatements(text).map(({ kind }) => kind)).toEqual(kinds);
 });
 
@@ -79,6 +98,19 @@ test("every link within the documents leads somewhere", () => {
   }
 });
 
+/** Each block with the mark, and the output that follows it, if one does. */
+function blocksOf(mark: string): { script: string; output: string | undefined }[] {
+  const marked = README.matchAll(
+    new RegExp(`<!-- ${mark} -->\\n\`\`\`sh\\n([^]*?)\`\`\`\\n(?:\`\`\`text\\n([^]*?)\`\`\`)?`, "g"),
+  );
+  return Array.from(marked, ([, script = "", output]) => ({ script, output }));
+}
+
+async function run(script: string, env: Readonly<Record<string, string>>): Promise<string> {
+  const options = { cwd: ROOT, env: { ...process.env, ...env }, timeout: 30_000 };
+  return (await promisify(execFile)("sh", ["-ec", script], options)).stdout;
+}
+
 describe("the tour", () => {
   let service: Service;
   beforeAll(async () => {
@@ -86,21 +118,37 @@ describe("the tour", () => {
   });
   afterAll(() => service.stop());
 
-  // Each block that is marked as run, with the output that follows it, if one does.
-  const marked = README.matchAll(/<!-- run -->\n```sh\n([\s\S]*?)```\n(?:```text\n([\s\S]*?)```)?/g);
-  const blocks = Array.from(marked, ([, script = "", output]) => ({ script, output }));
+  const blocks = blocksOf("run");
 
   test("has blocks that run", () => expect(blocks.length).toBeGreaterThan(3));
 
   test.each(blocks)("runs as written: $script", async ({ script, output }) => {
-    const { stdout } = await promisify(execFile)("sh", ["-ec", script.replaceAll("127.0.0.1:50051", service.address)], {
-      cwd: ROOT,
-      env: { ...process.env, APITOKEN_SERVER: service.address },
-      timeout: 15_000,
-    });
+    const { address } = service;
+    const stdout = await run(script.replaceAll("127.0.0.1:50051", address), { APITOKEN_SERVER: address });
     if (output === undefined) expect(stdout).toContain('"generation": "2"');
     else expect(masked(stdout)).toBe(masked(output));
   });
+});
+
+test("the section about the network takes a person from development mode to JWTs, TLS and mTLS", async () => {
+  const folder = await temporaryFolder();
+  const dir = join(folder.path, "local-issuer");
+  await run(`node dist/test/local-issuer.js --dir '${dir}'`, {});
+  const anyPort = "LISTEN_ADDRESS=127.0.0.1:0 MTLS_LISTEN_ADDRESS=127.0.0.1:0";
+  const start = `. '${dir}/env'; ${anyPort} DATA_DIR='${folder.path}/data' exec node dist/src/main.js`;
+  const server = startServerProcess({}, ["sh", "-ec", start]);
+  const bearers = await server.listening();
+  const [, services = ""] = / and (\S+) and keeps /.exec(server.printed.stdout) ?? [];
+
+  const blocks = blocksOf("network");
+  const scripts = blocks.map(({ script }) => script).join("");
+  const commands = scripts.replaceAll("data/local-issuer", dir).replaceAll("127.0.0.1:50052", services);
+  const stdout = await run(commands, { APITOKEN_SERVER: bearers });
+  expect(blocks).toHaveLength(3);
+  expect(masked(stdout)).toBe(masked(blocks.map(({ output }) => output).join("")));
+  server.child.kill("SIGTERM");
+  expect(await server.exited).toBe(0);
+  await folder.remove();
 });
 
 /** Without what differs from run to run: times, uids, secrets. */
@@ -109,6 +157,6 @@ function masked(text: string): string {
     .replace(/\d{4}-\d\d-\d\d/g, "0000-00-00")
     .replace(/\d\d:\d\d:\d\d(?:\.\d+)?/g, "00:00:00")
     .replace(/apt_\w{78}/g, "apt_")
-    .replace(/"uid": "\w{28}"/g, '"uid": ""')
+    .replace(/\b[0-9A-Za-z]{28}\b/g, "uid")
     .replace(/"etag": "\w{12}\.1"/g, '"etag": ""');
 }
