@@ -70,7 +70,7 @@ export async function startFuzzer(tolerated: readonly string[] = []): Promise<Fu
         );
       }
     }
-    return failures;
+    return failures.slice(0, MAX_FAILURES);
   }
 
   const stop = async () => {

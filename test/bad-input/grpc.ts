@@ -115,11 +115,11 @@ export function rpc<Name extends Method>(
 }
 
 export function encodeRequest<Name extends Method>(method: Name, request: Partial<RequestOf<Name>>): Buffer {
-  const { requestDeserialize, requestSerialize } = METHODS[method] as {
+  const codec = METHODS[method] as {
     requestDeserialize(bytes: Buffer): object;
     requestSerialize(request: object): Buffer;
   };
-  return requestSerialize({ ...requestDeserialize(Buffer.alloc(0)), ...request });
+  return codec.requestSerialize({ ...codec.requestDeserialize(Buffer.alloc(0)), ...request });
 }
 
 /** A field of the response of a call that has to succeed. */

@@ -24,7 +24,7 @@ export function encodeInteger(value: number, prefixBits: number, flags = 0): Buf
   return Buffer.from([...bytes, rest]);
 }
 
-/** Throws on anything that refers to a dynamic table. */
+/** What refers to a dynamic table, which a connection may have been damaged into allowing, is `unreadable`. */
 export function decodeHeaders(block: Buffer): Header[] {
   const headers: Header[] = [];
   let at = 0;
@@ -53,9 +53,7 @@ export function decodeHeaders(block: Buffer): Header[] {
     return isHuffman ? decodeHuffman(bytes) : bytes.toString("latin1");
   }
   function indexed(index: number): Header {
-    const entry = STATIC_TABLE[index - 1];
-    if (entry === undefined) throw new Error(`header ${index} is not in the static table`);
-    const [name = "", value = ""] = entry.split("=");
+    const [name = "", value = ""] = (STATIC_TABLE[index - 1] ?? "unreadable").split("=");
     return [name, value];
   }
 
