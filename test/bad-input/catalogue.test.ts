@@ -2,7 +2,7 @@
 // same process serves on, and nothing of the input comes back in an error or reaches what the server prints.
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { startRedis } from "../harness.js";
+import { eventually, startRedis } from "../harness.js";
 import { clients, type ServerProcess, startServerProcess } from "../server-process.js";
 import { FIELD_ROWS } from "./field-rows.js";
 import { FLOOD_ROWS } from "./flood-rows.js";
@@ -46,11 +46,12 @@ const target: Target = {
 /** Every verb of a token's life works on a fresh connection. */
 async function serves(): Promise<void> {
   const { tokens, verification, close } = clients(address);
+  const name = crypto.randomUUID();
   try {
-    const { token } = await tokens.createToken({ name: "good" });
-    expect((await tokens.getToken({ name: "good" })).apiToken?.name).toBe("good");
+    const { token } = await tokens.createToken({ name });
+    expect((await tokens.getToken({ name })).apiToken?.name).toBe(name);
     expect((await verification.verifyToken({ token })).active).toBe(true);
-    await tokens.revokeToken({ name: "good" });
+    await tokens.revokeToken({ name });
   } finally {
     close();
   }
@@ -68,12 +69,12 @@ function expectNoTrace(text: string): void {
   for (const trace of TRACES) expect(text.toLowerCase()).not.toContain(trace.toLowerCase());
 }
 
-async function run({ act, expected }: Row): Promise<void> {
+async function run({ act, expected, recoveryMs = 0 }: Row): Promise<void> {
   const start = { stdout: server.printed.stdout.length, stderr: server.printed.stderr.length };
   try {
     const outcome = await act(target);
     // While the peer of the row is still connected.
-    await serves();
+    await eventually(serves, recoveryMs);
     if ("message" in outcome) {
       expectNoTrace(outcome.message);
       expectNoTrace(outcome.details.toString("latin1"));
@@ -84,7 +85,7 @@ async function run({ act, expected }: Row): Promise<void> {
     for (const socket of sockets) socket.destroy();
     sockets.clear();
   }
-  await serves();
+  await eventually(serves, recoveryMs);
   expect(server.child.exitCode ?? server.child.signalCode).toBeNull();
   expectNoTrace(server.printed.stdout.slice(start.stdout));
   expectNoTrace(server.printed.stderr.slice(start.stderr));

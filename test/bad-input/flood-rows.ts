@@ -52,6 +52,7 @@ function flood(
       return stillOpen(connection);
     },
     expected: [CLOSED, OPEN],
+    recoveryMs: 3000,
   };
 }
 

@@ -6,7 +6,7 @@ import { TokenVerificationServiceService } from "../../gen/apitoken/v1/token_ver
 import { ErrorInfo } from "../../gen/google/rpc/error_details.js";
 import { Status as RpcStatus } from "../../gen/google/rpc/status.js";
 import type { Header } from "./hpack.js";
-import { dataFrame, FLAG, headersFrame, OPENING, RawHttp2, type StreamEnd } from "./raw-http2.js";
+import { dataFrame, FLAG, headerFrames, OPENING, RawHttp2, type StreamEnd } from "./raw-http2.js";
 
 /** The server under test and how to reach it. */
 export interface Target {
@@ -96,7 +96,7 @@ export function callFrames(target: Pick<Target, "metadata">, streamId: number, c
   const data = parts.map((part, i) =>
     dataFrame(streamId, part, i === parts.length - 1 && !leaveOpen ? FLAG.END_STREAM : 0),
   );
-  return [headersFrame(streamId, headers), ...data];
+  return [...headerFrames(streamId, headers), ...data];
 }
 
 /** A call of an RPC with the bytes given as its request message. */

@@ -52,6 +52,17 @@ export function headersFrame(streamId: number, headers: readonly Header[], flags
   return frame(TYPE.HEADERS, flags, streamId, encodeHeaders(headers));
 }
 
+/** HEADERS and as many CONTINUATION frames as every server has to take the block in. */
+export function headerFrames(streamId: number, headers: readonly Header[]): Buffer[] {
+  const block = encodeHeaders(headers);
+  const parts = Array.from({ length: Math.ceil(block.length / 16_384) }, (_, i) =>
+    block.subarray(i * 16_384, (i + 1) * 16_384),
+  );
+  return parts.map((part, i) =>
+    frame(i === 0 ? TYPE.HEADERS : TYPE.CONTINUATION, i === parts.length - 1 ? FLAG.END_HEADERS : 0, streamId, part),
+  );
+}
+
 export function dataFrame(streamId: number, payload: Buffer = NOTHING, flags: number = FLAG.END_STREAM): Buffer {
   return frame(TYPE.DATA, flags, streamId, payload);
 }

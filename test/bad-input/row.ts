@@ -19,6 +19,8 @@ export interface Row {
   readonly act: (target: Target) => Promise<Outcome>;
   /** Of several, any: for what HTTP/2 libraries and their versions may do one way or the other. */
   readonly expected: Expected | readonly Expected[];
+  /** What a server that was kept busy gets until good calls work again; 0 by default. */
+  readonly recoveryMs?: number;
 }
 
 export const OK = { code: "OK" };
