@@ -1,6 +1,17 @@
 // Calls whose body is wrong below protobuf: how messages are framed, counted, compressed and timed.
 import { deflateSync, gzipSync } from "node:zlib";
-import { encodeRequest, exchange, LIST_PATH, METHODS, message, open, outcomeOf, requestHeaders } from "./grpc.js";
+import {
+  callFrames,
+  encodeRequest,
+  exchange,
+  LIST_PATH,
+  METHODS,
+  message,
+  open,
+  outcomeOf,
+  requestHeaders,
+  type Target,
+} from "./grpc.js";
 import { FLAG, headersFrame } from "./raw-http2.js";
 import { CANARY, MALFORMED, OK, type Row, TOO_LARGE, TOO_LONG, UNIMPLEMENTED } from "./row.js";
 
@@ -19,6 +30,22 @@ function compressed(name: string, encoding: string | undefined, bytes: Buffer, e
 
 function timeout(name: string, value: string, expected: Row["expected"]): Row {
   return { name, act: (target) => exchange(target, { changes: { "grpc-timeout": value } }), expected };
+}
+
+/** A timeout that has the time to pass, for the message comes late. */
+function waiting(name: string, value: string, expected: Row["expected"]): Row {
+  const act = async (target: Target) => {
+    const connection = await open(target);
+    const [headers = Buffer.alloc(0), data = Buffer.alloc(0)] = callFrames(target, 1, {
+      changes: { "grpc-timeout": value },
+    });
+    await connection.send(headers);
+    const early = await connection.end(1, 100).catch(() => undefined);
+    if (early) return outcomeOf(early);
+    await connection.send(data);
+    return outcomeOf(await connection.end(1));
+  };
+  return { name, act, expected };
 }
 
 const squeezed = (bytes: Uint8Array) => message(gzipSync(bytes), { flag: 1 });
@@ -104,11 +131,11 @@ export const MESSAGE_ROWS: readonly Row[] = [
   timeout("a timeout with a fraction", "1.5S", MALFORMED),
   timeout("a timeout with something before it", ` 5${CANARY} 10S`, MALFORMED),
   timeout("two timeouts in one", "10S, 10S", MALFORMED),
-  timeout("a timeout of 0", "0S", [TOO_LONG, MALFORMED]),
-  timeout("a timeout of a nanosecond", "1n", TOO_LONG),
-  timeout("the longest timeout, 11,000 years", "99999999H", OK),
-  timeout("a timeout of 25 days, more than a timer of Node takes", "2160000S", OK),
-  timeout("a timeout of 50 days, which is negative in 32 bits", "4300000S", OK),
+  waiting("a timeout of 0", "0S", [TOO_LONG, MALFORMED]),
+  waiting("a timeout of a nanosecond", "1n", TOO_LONG),
+  waiting("the longest timeout, 11,000 years", "99999999H", OK),
+  waiting("a timeout of 25 days, more than a timer of Node takes", "2160000S", OK),
+  waiting("a timeout of 50 days, which is negative in 32 bits", "4300000S", OK),
   {
     name: "two timeouts",
     act: (target) => exchange(target, { changes: { "grpc-timeout": "10S" }, extra: [["grpc-timeout", "20S"]] }),
