@@ -25,17 +25,20 @@ const startMs = performance.now();
 const fuzzer = await startFuzzer(values.tolerate.split(","));
 let failures: readonly string[] = [];
 let done = 0;
-while (done < count && failures.length === 0) {
-  const length = Math.min(PORTION, count - done);
-  failures = await fuzzer.run(
-    seed,
-    Array.from({ length }, (_, i) => first + done + i),
-  );
-  done += length;
-  const perSecond = Math.round((done * 1000) / (performance.now() - startMs));
-  if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${count} cases, ${perSecond}/s, seed ${seed} `);
+try {
+  while (done < count && failures.length === 0) {
+    const length = Math.min(PORTION, count - done);
+    failures = await fuzzer.run(
+      seed,
+      Array.from({ length }, (_, i) => first + done + i),
+    );
+    done += length;
+    const perSecond = Math.round((done * 1000) / (performance.now() - startMs));
+    if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${count} cases, ${perSecond}/s, seed ${seed} `);
+  }
+} finally {
+  await fuzzer.stop();
 }
-await fuzzer.stop();
 const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
 process.stdout.write(
   `\n${failures.join("\n\n")}\n${done} cases of seed ${seed} in ${seconds} s, ${failures.length} failures\n`,
