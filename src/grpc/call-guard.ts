@@ -1,5 +1,7 @@
 // What stands around every call of the server, handlers or not: no call lasts for ever, none is larger than it may be,
 // and what grpc-js says by itself goes out as a fixed text of ours.
+import { constants } from "node:http2";
+import { Duplex } from "node:stream";
 import {
   type Metadata,
   type Server,
@@ -25,6 +27,8 @@ export interface CallGuardOptions {
 }
 
 const MAX_STREAM_MS = 3_600_000;
+/** What a client gets to read the end of its call; one that reads nothing would never get there. */
+const FAREWELL_MS = 1000;
 const UNKNOWN_METHOD = "unknown";
 
 export class CallGuard {
@@ -49,7 +53,10 @@ export class CallGuard {
     let timer: NodeJS.Timeout | undefined;
     const endIn = (ms: number) => {
       clearTimeout(timer);
-      timer = setTimeout(() => this.#refuse(call, path, "DEADLINE_EXCEEDED"), ms);
+      timer = setTimeout(() => {
+        this.#refuse(call, path, "DEADLINE_EXCEEDED");
+        setTimeout(() => closeStream(call), FAREWELL_MS).unref();
+      }, ms);
     };
     const listener: ServerListener = {
       // Not called for a stream that was reset before: nobody would tell its end.
@@ -131,6 +138,14 @@ export class CallGuard {
       this.#options.log.error({ call_id: callId, method, peer: peerOf(call) }, "grpc-js failed");
       send(internalStatus(callId));
     };
+  }
+}
+
+/** grpc-js itself waits without limit for an answer to be read. */
+function closeStream(call: ServerInterceptingCallInterface): void {
+  const stream: unknown = Reflect.get(call, "stream");
+  if (stream instanceof Duplex && "close" in stream && typeof stream.close === "function") {
+    stream.close(constants.NGHTTP2_CANCEL);
   }
 }
 
