@@ -1,10 +1,7 @@
 // What stands around every call of the server, handlers or not: no call lasts for ever, none is larger than it may be,
 // and what grpc-js says by itself goes out as a fixed text of ours.
-import { constants } from "node:http2";
-import { Duplex } from "node:stream";
 import {
   type Metadata,
-  type Server,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
@@ -14,7 +11,8 @@ import {
 import type { Logger } from "pino";
 import { ApiTokenError, type Reason } from "../domain/errors.js";
 import { nextCallId, peerOf } from "./call.js";
-import { internalStatus, isOwnStatus, reasonOfGrpcJs, statusOf } from "./status.js";
+import { closeStream, reasonOfGrpcJs, UNKNOWN_METHOD } from "./grpc-js.js";
+import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 
 export interface CallGuardOptions {
   /** How long a call may take until it is answered, and a stream until its first message has come. */
@@ -29,7 +27,6 @@ export interface CallGuardOptions {
 const MAX_STREAM_MS = 3_600_000;
 /** What a client gets to read the end of its call; one that reads nothing would never get there. */
 const FAREWELL_MS = 1000;
-const UNKNOWN_METHOD = "unknown";
 
 export class CallGuard {
   readonly #options: CallGuardOptions;
@@ -86,15 +83,6 @@ export class CallGuard {
     for (const call of this.#openStreams) call.sendStatus(SHUTTING_DOWN);
   }
 
-  /** grpc-js answers an unknown method by itself, with its path in the text: gives it a method that we refuse. */
-  catchUnknownMethods(server: Server): void {
-    const handlers: unknown = Reflect.get(server, "handlers");
-    if (!(handlers instanceof Map)) throw new Error("this version of grpc-js keeps its handlers elsewhere");
-    const find = handlers.get.bind(handlers);
-    const unknown = { type: "unary", path: UNKNOWN_METHOD, func: () => {}, serialize: () => {}, deserialize: () => {} };
-    handlers.get = (path: string) => find(path) ?? unknown;
-  }
-
   /** Counts the call in; the reason to refuse it if there are too many. */
   #open(call: ServerInterceptingCallInterface, isStream: boolean, peer: string): Reason | undefined {
     const ofPeer = (this.#openOf.get(peer) ?? 0) + 1;
@@ -138,14 +126,6 @@ export class CallGuard {
       this.#options.log.error({ call_id: callId, method, peer: peerOf(call) }, "grpc-js failed");
       send(internalStatus(callId));
     };
-  }
-}
-
-/** grpc-js itself waits without limit for an answer to be read. */
-function closeStream(call: ServerInterceptingCallInterface): void {
-  const stream: unknown = Reflect.get(call, "stream");
-  if (stream instanceof Duplex && "close" in stream && typeof stream.close === "function") {
-    stream.close(constants.NGHTTP2_CANCEL);
   }
 }
 

@@ -1,7 +1,6 @@
 // The gRPC server: its services, its limits, and how it starts and drains.
 import { setTimeout as delay } from "node:timers/promises";
-import { Server, type ServerCredentials, setLogger } from "@grpc/grpc-js";
-import type { Logger } from "pino";
+import { Server, type ServerCredentials } from "@grpc/grpc-js";
 import { ApiTokenServiceService } from "../../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceService } from "../../gen/apitoken/v1/token_verification_service.js";
 import { HealthService } from "../../gen/grpc/health/v1/health.js";
@@ -11,6 +10,7 @@ import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { Pipeline } from "./call.js";
 import { CallGuard } from "./call-guard.js";
+import { catchUnknownMethods, dropDoubledCredentials, redactGrpcLog } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
 import { reflectionHandlers } from "./reflection.js";
@@ -70,7 +70,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     "grpc.keepalive_time_ms": 60_000,
     "grpc.keepalive_timeout_ms": 20_000,
   });
-  guard.catchUnknownMethods(server);
+  catchUnknownMethods(server);
   server.addService(ApiTokenServiceService, apiTokenHandlers(options, tokens));
   server.addService(TokenVerificationServiceService, tokenVerificationHandlers(options, verifier));
   server.addService(HealthService, health.handlers);
@@ -85,6 +85,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   try {
     const addresses: string[] = [];
     for (const { address, credentials } of listeners) addresses.push(await bind(server, address, credentials));
+    dropDoubledCredentials(server);
     return { addresses, health, drain };
   } catch (error) {
     server.forceShutdown();
@@ -108,16 +109,4 @@ async function shutDown(server: Server, guard: CallGuard): Promise<void> {
   while (guard.openUnary > 0 && performance.now() < limitMs) await delay(DRAIN_POLL_MS);
   await Promise.race([closed, delay(FAREWELL_MS, undefined, { ref: false })]);
   server.forceShutdown();
-}
-
-/** grpc-js can print a whole bearer token (a header it cannot parse): only the beginning, which is its own, passes. */
-function redactGrpcLog(log: Logger): void {
-  const print = (...parts: unknown[]) => {
-    const [beginning = ""] = parts
-      .map(String)
-      .join(" ")
-      .split(/["'`:]/);
-    log.debug({ grpc: beginning.slice(0, 80) }, "grpc-js");
-  };
-  setLogger({ error: print, info: print, debug: print });
 }

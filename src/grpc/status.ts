@@ -55,24 +55,6 @@ export function statusOf(error: ApiTokenError): StatusObject {
   return buildStatus(STATUS_OF[error.reason].code, error.message, error.reason, sqlState, extraDetails(error));
 }
 
-// What grpc-js says by itself, by how it begins; the rest of its texts can hold what the client sent.
-const OF_GRPC_JS: readonly (readonly [beginning: string, reason: Reason])[] = [
-  ["Invalid grpc-timeout", "MALFORMED_REQUEST"],
-  ["Failed to decompress", "MALFORMED_REQUEST"],
-  ["Error deserializing request", "MALFORMED_REQUEST"],
-  ["Received a second request", "MALFORMED_REQUEST"],
-  ["Received no request", "MALFORMED_REQUEST"],
-  ["Received message compressed with unsupported", "UNIMPLEMENTED"],
-  ["Received message that decompresses", "REQUEST_TOO_LARGE"],
-  ["Received message larger", "REQUEST_TOO_LARGE"],
-  ["Deadline exceeded", "DEADLINE_EXCEEDED"],
-];
-
-/** Why grpc-js itself ended a call; undefined where that is a fault of ours. */
-export function reasonOfGrpcJs(details: string): Reason | undefined {
-  return OF_GRPC_JS.find(([beginning]) => details.startsWith(beginning))?.[1];
-}
-
 /** True for what this table made, which carries its details. */
 export function isOwnStatus({ metadata }: { readonly metadata?: Metadata | null | undefined }): boolean {
   return metadata?.get(DETAILS).length === 1;
