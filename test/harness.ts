@@ -113,15 +113,17 @@ export async function startService(
 
 export type Service = Awaited<ReturnType<typeof startService>>;
 
-/** Who calls; the development identity of DESIGN section 6. */
+/** Who calls, as metadata says it (DESIGN section 6): a development identity, a service's user, or a credential. */
 export interface As {
   readonly organization?: string;
   readonly user?: string;
   readonly admin?: boolean;
+  readonly authorization?: string;
 }
 
-export function metadataOf({ organization, user, admin }: As = {}): Metadata {
+export function metadataOf({ organization, user, admin, authorization }: As = {}): Metadata {
   const metadata = new Metadata();
+  if (authorization !== undefined) metadata.set("authorization", authorization);
   if (organization !== undefined) metadata.set("x-organization-id", organization);
   if (user !== undefined) metadata.set("x-user-id", user);
   if (admin !== undefined) metadata.set("x-organization-admin", String(admin));
