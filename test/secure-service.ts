@@ -176,7 +176,9 @@ export function rawCall(
       ...headers,
     });
     const answer: IncomingHttpHeaders = {};
-    const add = ({ date: _date, ...others }: IncomingHttpHeaders) => Object.assign(answer, others);
+    const add = (part: IncomingHttpHeaders) => {
+      for (const [key, value] of Object.entries(part)) if (key !== "date") answer[key] = value;
+    };
     stream.on("response", add).on("trailers", add).on("error", reject);
     stream.on("close", () => (answer["grpc-status"] === undefined ? reject(new Error("no answer")) : done(answer)));
     stream.resume();
