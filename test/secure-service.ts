@@ -8,6 +8,7 @@ import {
   type OutgoingHttpHeaders,
 } from "node:http2";
 import { join, resolve } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { ApiTokenServiceClient } from "../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceClient } from "../gen/apitoken/v1/token_verification_service.js";
@@ -105,7 +106,7 @@ export async function startSecureService(env: Readonly<Record<string, string>> =
       client ? Buffer.from(client.certificatePem) : null,
     );
     // A channel of its own: a connection that somebody else has opened would hide what new ones get.
-    const options = { "grpc.use_local_subchannel_pool": 1 };
+    const options = { "grpc.use_local_subchannel_pool": 1, "grpc.ssl_target_name_override": "localhost" };
     const tokens = new ApiTokenServiceClient(address, tls, options);
     const verification = new TokenVerificationServiceClient(address, tls, options);
     closers.push(() => {
@@ -132,8 +133,7 @@ export async function startSecureService(env: Readonly<Record<string, string>> =
       connect(mtlsAddress, await clientCertificate(clientAuthority, names)),
     /** A bare HTTP/2 connection to the bearer listener. */
     openSession: (): ClientHttp2Session => {
-      const session = connectHttp2(`https://${bearerAddress}`, { ca: serverCa });
-      session.on("error", () => {});
+      const { session } = openSession(bearerAddress, serverAuthority);
       closers.push(() => session.destroy());
       return session;
     },
@@ -159,6 +159,32 @@ export function serverCertificate(authority: Authority): Promise<Certificate> {
 
 export function clientCertificate(authority: Authority, names: Partial<CertificateOptions>): Promise<Certificate> {
   return authority.issue({ commonName: "client", usage: "client", ...names });
+}
+
+/**
+ * A bare HTTP/2 connection, with a client certificate if there is one. `resumed`: a ticket of an earlier one; `tickets`
+ * fills with its own.
+ */
+export function openSession(
+  address: string,
+  authority: Pick<Authority, "certificatePem">,
+  { client, resumed }: { client?: Certificate | undefined; resumed?: Buffer | undefined } = {},
+) {
+  const [host = "", port = ""] = address.split(":");
+  const socket = connectTls({
+    host,
+    port: Number(port),
+    servername: "localhost",
+    ca: authority.certificatePem,
+    ALPNProtocols: ["h2"],
+    ...(client && { cert: client.certificatePem, key: client.privateKeyPem }),
+    ...(resumed && { session: resumed }),
+  });
+  const tickets: Buffer[] = [];
+  socket.on("error", () => {}).on("session", (ticket: Buffer) => tickets.push(ticket));
+  const session: ClientHttp2Session = connectHttp2(`https://${address}`, { createConnection: () => socket });
+  session.on("error", () => {});
+  return { session, socket, tickets };
 }
 
 /** One call by bare HTTP/2 with an empty message: all headers and trailers of its answer, but for the time of day. */

@@ -1,9 +1,8 @@
 // Certificates that are replaced while the server runs. The test moves the clock by which the files are read again; the
 // last one, on the built server, waits for it.
 import { rm, writeFile } from "node:fs/promises";
-import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import type { ClientHttp2Session } from "node:http2";
 import { join } from "node:path";
-import { connect as connectTls } from "node:tls";
 import { credentials, Server } from "@grpc/grpc-js";
 import { afterEach, beforeAll, beforeEach, expect, jest, test } from "@jest/globals";
 import { pino } from "pino";
@@ -16,7 +15,14 @@ import { serverCredentials } from "../../src/grpc/certificates.js";
 import { Health } from "../../src/grpc/health.js";
 import { type Authority, type Certificate, createAuthority } from "../certificates.js";
 import { eventually, temporaryFolder } from "../harness.js";
-import { clientCertificate, rawCall, SERVICES, serverCertificate, startSecureService } from "../secure-service.js";
+import {
+  clientCertificate,
+  openSession,
+  rawCall,
+  SERVICES,
+  serverCertificate,
+  startSecureService,
+} from "../secure-service.js";
 
 const REREAD_INTERVAL_MS = 5000;
 const WARNING = "the TLS files cannot be used as they are now; the last good ones stay in use";
@@ -110,20 +116,7 @@ type Listener = Awaited<ReturnType<typeof startListener>>;
 
 /** A new connection: the PEM of the server's certificate, whether it was resumed, and the ticket to resume it. */
 async function open({ port }: Pick<Listener, "port">, client: Certificate, resumed?: Buffer) {
-  const tickets: Buffer[] = [];
-  const socket = connectTls({
-    host: "127.0.0.1",
-    port,
-    ca: serverCa.certificatePem,
-    cert: client.certificatePem,
-    key: client.privateKeyPem,
-    ALPNProtocols: ["h2"],
-    ...(resumed && { session: resumed }),
-  });
-  socket.on("error", () => {});
-  socket.on("session", (ticket: Buffer) => tickets.push(ticket));
-  const session: ClientHttp2Session = connectHttp2(`https://127.0.0.1:${port}`, { createConnection: () => socket });
-  session.on("error", () => {});
+  const { session, socket, tickets } = openSession(`127.0.0.1:${port}`, serverCa, { client, resumed });
   stops.push(() => session.destroy());
   await check(session);
   const certificatePem = socket.getPeerX509Certificate()?.toString();
@@ -267,7 +260,7 @@ test("the built server gives new connections what was replaced, on both listener
   const alice = await service.signIn();
   await service.tokens.createToken({ name: "mine" }, alice);
   const tls = credentials.createSsl(Buffer.from(service.serverAuthority.certificatePem));
-  const health = new HealthClient(service.bearerAddress, tls);
+  const health = new HealthClient(service.bearerAddress, tls, { "grpc.ssl_target_name_override": "localhost" });
   stops.push(() => health.close());
   const seen: (Serving | "ended")[] = [];
   health

@@ -10,6 +10,7 @@ import {
   bearer,
   clientCertificate,
   NOT_FOUND,
+  openSession,
   PERMISSION_DENIED,
   rawCall,
   SERVICES,
@@ -257,8 +258,8 @@ test("half a user, a name that is none, an administrator's flag, or a bearer bes
 
 test("a doubled user or organization is UNAUTHENTICATED, byte for byte as an unknown service", async () => {
   const open = async (names: Partial<CertificateOptions>) => {
-    const { certificatePem: cert, privateKeyPem: key } = await clientCertificate(service.clientAuthority, names);
-    return connectHttp2(`https://${service.mtlsAddress}`, { ca: service.serverAuthority.certificatePem, cert, key });
+    const client = await clientCertificate(service.clientAuthority, names);
+    return openSession(service.mtlsAddress, service.serverAuthority, { client }).session;
   };
   const session = await open(GATEWAY);
   const unknown = await open({ uris: ["spiffe://example.org/unknown"] });
