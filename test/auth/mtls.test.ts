@@ -129,6 +129,7 @@ const UNKNOWN: readonly [title: string, names: Partial<CertificateOptions>][] = 
   ["a URI that has to be quoted", { uris: [`${SERVICES.gateway},x`] }],
   ["a URI with a zero byte", { uris: [`${SERVICES.gateway}\0.example`] }],
   ["a quoted URI beside the URI", { uris: ["a:b,c", SERVICES.gateway] }],
+  ["a name that has to be quoted beside the URI", { dnsNames: ["a,b"], ...GATEWAY }],
   ["the URI in quotes", { uris: [`"${SERVICES.gateway}"`] }],
   ["an unknown URI", { uris: ["spiffe://example.org/unknown"] }],
   ["a URI that begins with it", { uris: [`${SERVICES.gateway}/`] }],
