@@ -66,9 +66,9 @@ export class Authenticator {
     if (credential === undefined) throw unauthenticated("it is no bearer credential");
     const { accessTokens, verifier, tokenPrefix, tokenReach } = this.#options;
     if (credential.startsWith(`${tokenPrefix}_`)) {
-      const token = await verifier.authenticate(credential);
-      if (token === undefined) throw unauthenticated("the API token is not alive");
-      return tokenPrincipal(token, tokenReach);
+      const answer = await verifier.authenticate(credential);
+      if (!answer.active) throw unauthenticated(`the API token is ${answer.reason}`);
+      return tokenPrincipal(answer.token, answer.secret, tokenReach);
     }
     if (accessTokens === undefined) throw unauthenticated("JWTs are no credential here");
     return accessTokens.verify(credential);

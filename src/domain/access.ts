@@ -1,6 +1,6 @@
 // Who may do what: one table, deny by default. Knows nothing of how a caller proved who it is (src/auth).
 import { ApiTokenError } from "./errors.js";
-import type { Owner, Token } from "./token.js";
+import { etagOf, type Owner, type Token } from "./token.js";
 
 /** What a service may be granted. */
 export const GRANTS = ["verify", "act-for-users"] as const;
@@ -45,8 +45,15 @@ export interface Principal extends Owner {
   /** The roles that the caller holds and may give to a token. */
   readonly roles: "all" | ReadonlySet<string>;
   readonly grants: ReadonlySet<Grant>;
-  /** The API token that was presented as credential, as it was read then. */
-  readonly token: Token | undefined;
+  /** The API token that was presented as credential. */
+  readonly token: PresentedToken | undefined;
+}
+
+/** `etag`: that of the state whose secret was presented, which is past where it is the previous secret. */
+export interface PresentedToken {
+  readonly uid: string;
+  readonly name: string;
+  readonly etag: string;
 }
 
 const NO_GRANTS: ReadonlySet<Grant> = new Set();
@@ -77,12 +84,14 @@ export function servicePrincipal(uri: string, grants: ReadonlySet<Grant>, actsFo
   return { kind: "delegate", actor, organizationId, userId, roles: "all", grants, token: undefined };
 }
 
-/** An API token as credential. One with a role never reaches beyond itself: its owner's other tokens may have more. */
-export function tokenPrincipal(token: Token, reach: TokenReach): Principal {
-  const { organizationId, userId, uid, role } = token;
+/** An API token as credential, by which of its secrets. One with a role never reaches beyond itself: its owner's other tokens may have more. */
+export function tokenPrincipal(token: Token, secret: "current" | "previous", reach: TokenReach): Principal {
+  const { organizationId, userId, uid, name, role } = token;
+  const generation = secret === "current" ? token.generation : token.generation - 1;
+  const presented = { uid, name, etag: etagOf({ uid, generation }) };
   const ownerOrSelf = reach === "owner" && role === "" ? "ownerToken" : "selfToken";
   const kind = reach === "none" ? "idleToken" : ownerOrSelf;
-  return { kind, actor: `token:${uid}`, organizationId, userId, roles: NO_ROLES, grants: NO_GRANTS, token };
+  return { kind, actor: `token:${uid}`, organizationId, userId, roles: NO_ROLES, grants: NO_GRANTS, token: presented };
 }
 
 /** What an action is about: tokens of a user of the caller's organization, and which of them, where it is one. */

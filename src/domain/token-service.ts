@@ -5,7 +5,7 @@ import { ApiTokenError, type Reason } from "./errors.js";
 import { type DurationField, Fields } from "./fields.js";
 import { encodePageToken } from "./page-token.js";
 import { openReplay, type RetryableRequest, sealReplay } from "./replay.js";
-import { ALL_USERS, etagOf, type Owner, type Token } from "./token.js";
+import { ALL_USERS, type Owner, type Token } from "./token.js";
 import type { TokenEvent } from "./token-event.js";
 import type { EventPosition, ListPosition, Missed, Replayed, ReplayRefused, TokenStore } from "./token-store.js";
 import { formatToken, generateSecret, generateUid, hashSecret } from "./token-string.js";
@@ -32,6 +32,9 @@ const REFUSALS: Readonly<Record<(ReplayRefused | Missed)["outcome"] | "exists" |
   exists: "TOKEN_ALREADY_EXISTS",
   limit: "TOKEN_LIMIT_EXCEEDED",
 };
+
+/** Matches no state. */
+const NO_ETAG = "-";
 
 export class TokenService {
   readonly #store: TokenStore;
@@ -188,10 +191,14 @@ function isEventPosition(position: readonly string[]): position is EventPosition
   return position.length === 1 && /^\d{1,19}-\d{1,19}$/.test(position[0] ?? "");
 }
 
-/** A token that acts on itself does so only in the state in which it was let in, and never on another of its name. */
+/**
+ * A token changes itself only in the state whose secret it presented: never one that another has renewed since, nor another
+ * token that has its name now. By its previous secret it can thus only have an answer repeated, and nothing changed.
+ */
 function etagFor(caller: Principal, target: { userId: string; name: string }, etag: string): string {
   const { token } = caller;
-  return etag === "" && token !== undefined && isItself(caller, target) ? etagOf(token) : etag;
+  if (token === undefined || !isItself(caller, target)) return etag;
+  return etag === "" || etag === token.etag ? token.etag : NO_ETAG;
 }
 
 function retryableRequest(

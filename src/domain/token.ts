@@ -37,6 +37,6 @@ export function expireTimeMs(token: Token): number {
 }
 
 /** Changes with every renewal and with nothing else. The store's scripts build the same text. */
-export function etagOf(token: Token): string {
+export function etagOf(token: Pick<Token, "uid" | "generation">): string {
   return `${splitUid(token.uid).id}.${token.generation}`;
 }

@@ -1,5 +1,6 @@
 // Server certificates that are read again from their files. What a deployment writes piece by piece does not take the
 // server down: a pair that does not fit, or a file that cannot be read, leaves the last good ones in use.
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { experimental, ServerCredentials } from "@grpc/grpc-js";
@@ -93,8 +94,16 @@ function readCertificates({ certFile, keyFile, clientCaFile }: CertificateFiles)
   const certificate = readFileSync(certFile);
   const privateKey = readFileSync(keyFile);
   const clientCa = clientCaFile === undefined ? undefined : readFileSync(clientCaFile);
+  for (const pem of [certificate, clientCa ?? certificate]) checkCertificates(pem.toString("latin1"));
   createSecureContext({ cert: certificate, key: privateKey, ...(clientCa && { ca: clientCa }) });
   return { certificate, privateKey, clientCa };
+}
+
+/** OpenSSL takes what it can read of a file of several certificates, and says nothing of the rest. */
+function checkCertificates(pem: string): void {
+  const certificates = pem.split(/(?=-----BEGIN )/).filter((part) => part.startsWith("-----BEGIN "));
+  if (certificates.length === 0) throw new Error("a file holds no certificate");
+  for (const certificate of certificates) new X509Certificate(certificate);
 }
 
 function isSame(a: Certificates, b: Certificates): boolean {

@@ -1,6 +1,6 @@
 // What grpc-js and Node's HTTP/2 do by themselves and must not, and how it is undone. All of it was seen with the pinned
 // versions (test/bad-input/ has them); some of it reaches into what grpc-js keeps private.
-import { EventEmitter } from "node:events";
+import type { EventEmitter } from "node:events";
 import { constants, type IncomingHttpHeaders } from "node:http2";
 import { Duplex } from "node:stream";
 import { type Server, type ServerInterceptingCallInterface, setLogger } from "@grpc/grpc-js";
@@ -30,22 +30,31 @@ export const UNKNOWN_METHOD = "unknown";
 
 /** An unknown method is answered before any interceptor, with its path in the text: gives it one that can be refused. */
 export function catchUnknownMethods(server: Server): void {
-  const handlers = mapOf(server, "handlers");
+  const handlers: unknown = Reflect.get(server, "handlers");
+  if (!(handlers instanceof Map)) throw new Error(CHANGED);
   const find = handlers.get.bind(handlers);
   const unknown = { type: "unary", path: UNKNOWN_METHOD, func: () => {}, serialize: () => {}, deserialize: () => {} };
-  handlers.get = (path) => find(path) ?? unknown;
+  handlers.get = (path: string) => find(path) ?? unknown;
 }
 
-/** Node keeps the first of several `authorization` headers and forgets the others: a doubled credential becomes none. */
-export function dropDoubledCredentials(server: Server): void {
-  for (const http2Server of mapOf(server, "http2Servers").keys()) {
-    if (!(http2Server instanceof EventEmitter)) throw new Error(CHANGED);
-    const look = (_stream: unknown, headers: IncomingHttpHeaders, _flags: unknown, rawHeaders: readonly string[]) => {
-      const isDoubled = rawHeaders.indexOf("authorization") !== rawHeaders.lastIndexOf("authorization");
-      if (isDoubled) delete headers.authorization;
-    };
-    http2Server.prependListener("stream", look);
-  }
+/**
+ * Node keeps only the first of several `authorization` headers, and grpc-js drops values that are not printable ASCII, so
+ * that nobody would know of them: such a header becomes an empty one, which is no credential and names nobody.
+ */
+export function showUnusableHeaders(server: Server): void {
+  const setUp: unknown = Reflect.get(server, "_setupHandlers");
+  if (typeof setUp !== "function") throw new Error(CHANGED);
+  const show = (_stream: unknown, headers: IncomingHttpHeaders, _flags: unknown, rawHeaders: readonly string[]) => {
+    for (let at = 0; at < rawHeaders.length; at += 2) {
+      const [name = "", value = ""] = [rawHeaders[at], rawHeaders[at + 1]];
+      const isDoubled = name === "authorization" && rawHeaders.lastIndexOf(name) !== at;
+      if (isDoubled || (!name.startsWith(":") && !/^[ -~]*$/.test(value))) headers[name] = "";
+    }
+  };
+  Reflect.set(server, "_setupHandlers", (http2Server: EventEmitter, ...rest: readonly unknown[]) => {
+    http2Server.prependListener("stream", show);
+    Reflect.apply(setUp, server, [http2Server, ...rest]);
+  });
 }
 
 /** An answer that its client does not read is waited for without limit: closes the stream whatever is left in it. */
@@ -69,9 +78,3 @@ export function redactGrpcLog(log: Logger): void {
 }
 
 const CHANGED = "this version of grpc-js keeps its parts elsewhere";
-
-function mapOf(server: Server, name: string): Map<unknown, unknown> {
-  const map: unknown = Reflect.get(server, name);
-  if (!(map instanceof Map)) throw new Error(CHANGED);
-  return map;
-}

@@ -10,7 +10,7 @@ import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { Pipeline } from "./call.js";
 import { CallGuard } from "./call-guard.js";
-import { catchUnknownMethods, dropDoubledCredentials, redactGrpcLog } from "./grpc-js.js";
+import { catchUnknownMethods, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
 import { reflectionHandlers } from "./reflection.js";
@@ -71,6 +71,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     "grpc.keepalive_timeout_ms": 20_000,
   });
   catchUnknownMethods(server);
+  showUnusableHeaders(server);
   server.addService(ApiTokenServiceService, apiTokenHandlers(options, tokens));
   server.addService(TokenVerificationServiceService, tokenVerificationHandlers(options, verifier));
   server.addService(HealthService, health.handlers);
@@ -85,7 +86,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   try {
     const addresses: string[] = [];
     for (const { address, credentials } of listeners) addresses.push(await bind(server, address, credentials));
-    dropDoubledCredentials(server);
     return { addresses, health, drain };
   } catch (error) {
     server.forceShutdown();

@@ -212,6 +212,24 @@ test("a self-renewal with a grace period and a request_id can be retried with th
   expect([second.token, second.replayed]).toEqual([first.token, true]);
 });
 
+test("whoever holds a previous secret can look, and take nothing over", async () => {
+  const { name, alice, as } = await issue(self);
+  const renewed = await self.tokens.renewToken({ name, gracePeriod: { seconds: 60n, nanos: 0 } }, alice);
+  const { etag = "" } = (await self.tokens.getToken({ name }, as)).apiToken ?? {};
+  const refused = {
+    code: "ABORTED",
+    reason: "ETAG_MISMATCH",
+    message: "the token has changed since the etag was read",
+  };
+  for (const condition of ["", etag, etag.replace(/2$/, "1")]) {
+    await expect(self.tokens.renewToken({ name, etag: condition }, as)).rejects.toMatchObject(refused);
+    await expect(self.tokens.revokeToken({ name, etag: condition }, as)).rejects.toMatchObject(refused);
+  }
+  const { apiToken } = await self.tokens.getToken({ name }, bearer(renewed.token));
+  expect([apiToken?.etag, apiToken?.generation]).toEqual([etag, 2n]);
+  expect((await self.tokens.renewToken({ name, etag }, bearer(renewed.token))).apiToken?.generation).toBe(3n);
+});
+
 /** Of who was let in before the winner, and after it. */
 const LOSSES = ["Error: the token has changed since the etag was read", "Error: a valid credential is required"];
 

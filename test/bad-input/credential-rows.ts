@@ -70,6 +70,7 @@ export function bearerRows(get: () => Credentials): Row[] {
     headers("two credentials in one header", (jwt) => [["authorization", `Bearer ${jwt}, Bearer ${jwt}`]]),
     headers("two authorization headers", (jwt) => [bearer(jwt), bearer(jwt)]),
     headers("an authorization header and a bad one", (jwt) => [bearer(jwt), bearer(CANARY)]),
+    headers("an authorization header behind a bad one", (jwt) => [bearer(CANARY), bearer(jwt)]),
     headers("a byte above ASCII", (jwt) => [["authorization", `Bearer ${jwt}\xff${CANARY}`]]),
     headers("a NUL", (jwt) => [["authorization", `Bearer ${jwt}\0${CANARY}`]]),
     headers("a line break", (jwt) => [["authorization", `Bearer ${jwt}\n${CANARY}`]]),

@@ -127,7 +127,7 @@ async function principalOf(name: Caller): Promise<Principal> {
   const token = async (reach: TokenReach) => {
     const itself = await store.get(ALICE, "itself");
     if (itself === undefined) throw new Error("there is no token to present");
-    return tokenPrincipal(itself, reach);
+    return tokenPrincipal(itself, "current", reach);
   };
   switch (name) {
     case "user":
