@@ -162,7 +162,7 @@ test("why a credential was refused is in the log as fixed words, and no credenti
     for (const cause of [
       "there is no credential",
       "it is no bearer credential",
-      "the API token is unknown",
+      "the API token is malformed",
       "it is no JWT",
       "x-user-id does not belong here",
       "ERR_JWT_EXPIRED",
