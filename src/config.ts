@@ -7,9 +7,10 @@ import { isIdentityName } from "./domain/fields.js";
 import { Environment } from "./environment.js";
 import { type AdmissionLimits, DEFAULT_CALL_RATES } from "./grpc/admission.js";
 import type { CertificateFiles } from "./grpc/certificates.js";
+import type { ConnectionLimits } from "./grpc/connection-limit.js";
 
 /** What the server runs with. */
-export interface Config extends AdmissionLimits {
+export interface Config extends AdmissionLimits, ConnectionLimits {
   /** True when nothing about callers is configured: they are believed, on loopback only. */
   readonly isDevelopment: boolean;
   /** For callers with a bearer credential; undefined = nobody listens there. */
@@ -190,6 +191,8 @@ function readLimits(env: Environment) {
     failedVerificationRate: env.wholeNumber("FAILED_VERIFICATION_RATE", "1000", 1, 1_000_000),
     maxConcurrentCalls: env.wholeNumber("MAX_CONCURRENT_CALLS", "1000", 1, 100_000),
     maxConcurrentCallsPerCaller: env.wholeNumber("MAX_CONCURRENT_CALLS_PER_CALLER", "250", 1, 100_000),
+    maxConnections: env.wholeNumber("MAX_CONNECTIONS", "10000", 1, 1_000_000),
+    maxConnectionsPerPeer: env.wholeNumber("MAX_CONNECTIONS_PER_PEER", "1000", 1, 1_000_000),
     callTimeoutMs: env.durationMs("CALL_TIMEOUT", "10s", "1s", "60s"),
     maxMessageBytes: env.wholeNumber("MAX_MESSAGE_BYTES", "65536", 4096, 4_194_304),
     maxMetadataBytes: env.wholeNumber("MAX_METADATA_BYTES", "16384", 1024, 65_536),

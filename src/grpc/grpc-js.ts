@@ -38,12 +38,23 @@ export function catchUnknownMethods(server: Server): void {
 }
 
 /**
+ * Tells of each HTTP/2 server that a server makes for its addresses, before grpc-js listens to it: `prependListener` there
+ * comes before grpc-js.
+ */
+export function onHttp2Server(server: Server, tell: (http2Server: EventEmitter) => void): void {
+  const setUp: unknown = Reflect.get(server, "_setupHandlers");
+  if (typeof setUp !== "function") throw new Error(CHANGED);
+  Reflect.set(server, "_setupHandlers", (http2Server: EventEmitter, ...rest: readonly unknown[]) => {
+    tell(http2Server);
+    Reflect.apply(setUp, server, [http2Server, ...rest]);
+  });
+}
+
+/**
  * Node keeps only the first of several `authorization` headers, and grpc-js drops values that are not printable ASCII, so
  * that nobody would know of them: such a header becomes an empty one, which is no credential and names nobody.
  */
-export function showUnusableHeaders(server: Server): void {
-  const setUp: unknown = Reflect.get(server, "_setupHandlers");
-  if (typeof setUp !== "function") throw new Error(CHANGED);
+export function showUnusableHeaders(http2Server: EventEmitter): void {
   const show = (_stream: unknown, headers: IncomingHttpHeaders, _flags: unknown, rawHeaders: readonly string[]) => {
     for (let at = 0; at < rawHeaders.length; at += 2) {
       const [name = "", value = ""] = [rawHeaders[at], rawHeaders[at + 1]];
@@ -51,10 +62,7 @@ export function showUnusableHeaders(server: Server): void {
       if (isDoubled || (!name.startsWith(":") && !/^[ -~]*$/.test(value))) headers[name] = "";
     }
   };
-  Reflect.set(server, "_setupHandlers", (http2Server: EventEmitter, ...rest: readonly unknown[]) => {
-    http2Server.prependListener("stream", show);
-    Reflect.apply(setUp, server, [http2Server, ...rest]);
-  });
+  http2Server.prependListener("stream", show);
 }
 
 /** An answer that its client does not read is waited for without limit: closes the stream whatever is left in it. */

@@ -10,7 +10,8 @@ import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { Pipeline } from "./call.js";
 import { CallGuard } from "./call-guard.js";
-import { catchUnknownMethods, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
+import { ConnectionLimit, type ConnectionLimits } from "./connection-limit.js";
+import { catchUnknownMethods, onHttp2Server, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
 import { reflectionHandlers } from "./reflection.js";
@@ -35,7 +36,7 @@ const DRAIN_POLL_MS = 20;
 /** What clients get to read their last answers and close. */
 const FAREWELL_MS = 1000;
 
-export interface GrpcServerOptions extends Pipeline {
+export interface GrpcServerOptions extends Pipeline, ConnectionLimits {
   readonly listeners: readonly { readonly address: string; readonly credentials: ServerCredentials }[];
   readonly tokens: TokenService;
   readonly verifier: TokenVerifier;
@@ -67,11 +68,17 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     "grpc.max_connection_idle_ms": MAX_CONNECTION_IDLE_MS,
     "grpc.max_connection_age_ms": MAX_CONNECTION_AGE_MS,
     "grpc.max_connection_age_grace_ms": MAX_CONNECTION_AGE_GRACE_MS,
-    "grpc.keepalive_time_ms": 60_000,
-    "grpc.keepalive_timeout_ms": 20_000,
+    // Node keeps a connection after an HTTP/2 error, and does not even notice that its client has closed it: only a PING
+    // without answer ends it.
+    "grpc.keepalive_time_ms": 15_000,
+    "grpc.keepalive_timeout_ms": 10_000,
   });
   catchUnknownMethods(server);
-  showUnusableHeaders(server);
+  const connections = new ConnectionLimit(options, options.log);
+  onHttp2Server(server, (http2Server) => {
+    showUnusableHeaders(http2Server);
+    connections.watch(http2Server);
+  });
   server.addService(ApiTokenServiceService, apiTokenHandlers(options, tokens));
   server.addService(TokenVerificationServiceService, tokenVerificationHandlers(options, verifier));
   server.addService(HealthService, health.handlers);

@@ -1,5 +1,6 @@
 // Limits: who asks for too much is refused at once, before Redis is asked, and nobody else feels it.
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import { afterEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { userPrincipal } from "../../src/domain/access.js";
@@ -99,6 +100,31 @@ test("half-sent calls of one address are shed beyond its limit, end by the timeo
   await eventually(() => expect(statuses.filter((status) => status === "4")).toHaveLength(20));
   await service.tokens.listTokens({});
   session.destroy();
+});
+
+test("connections beyond the limit of one address are closed, and there is room again when others end", async () => {
+  service = await startService({ MAX_CONNECTIONS_PER_PEER: "4" });
+  const port = Number(service.address.split(":").at(-1));
+  // The service's own client has one connection.
+  await service.tokens.listTokens({});
+  const dial = () => {
+    const socket = connectSocket(port, "127.0.0.1").on("error", () => {});
+    const isClosed = new Promise<boolean>((resolve) => socket.once("close", () => resolve(true)));
+    socket.resume();
+    return { socket, isClosed };
+  };
+  const first = [dial(), dial(), dial()];
+  await Promise.all(first.map(({ socket }) => new Promise((resolve) => socket.once("connect", resolve))));
+  expect(await dial().isClosed).toBe(true);
+  for (const { socket } of first) expect(socket.destroyed).toBe(false);
+  await service.tokens.listTokens({});
+  for (const { socket } of first) socket.destroy();
+  await eventually(async () => {
+    const { socket, isClosed } = dial();
+    const answer = await Promise.race([isClosed, new Promise((resolve) => socket.once("data", () => resolve(false)))]);
+    socket.destroy();
+    expect(answer).toBe(false);
+  });
 });
 
 function openCall(session: ClientHttp2Session, onStatus: (status: string | undefined) => void): void {
