@@ -102,7 +102,7 @@ let service: Service;
 let caller: Principal;
 let store: RedisTokenStore;
 beforeAll(async () => {
-  service = await startService({}, async () => caller);
+  service = await startService({ CALL_RATES: "CreateToken=10000" }, async () => caller);
   store = new RedisTokenStore(service.redis.connection, { lastUsedResolutionMs: 60_000, eventRetentionMs: 86_400_000 });
 });
 afterAll(() => service.stop());
