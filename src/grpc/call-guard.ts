@@ -1,7 +1,6 @@
 // What stands around every call of the server, handlers or not: no call lasts for ever, none is larger than it may be,
 // and what grpc-js says by itself goes out as a fixed text of ours.
 import {
-  type Metadata,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
@@ -11,19 +10,19 @@ import {
 import type { Logger } from "pino";
 import { ApiTokenError, type Reason } from "../domain/errors.js";
 import { nextCallId, peerOf } from "./call.js";
-import { closeStream, reasonOfGrpcJs, UNKNOWN_METHOD } from "./grpc-js.js";
+import { closeStream, pathOf, reasonOfGrpcJs, refusalOf, sendStatusOf } from "./grpc-js.js";
 import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 
 export interface CallGuardOptions {
   /** How long a call may take until it is answered, and a stream until its first message has come. */
   readonly callTimeoutMs: number;
-  /** Names and values of all metadata of a call, in bytes. */
-  readonly maxMetadataBytes: number;
   /** Calls that one address may have open, half-sent ones too, and streams that all may. */
   readonly maxOpenCalls: number;
   readonly countRefused: (reason: "OVERLOADED") => void;
   readonly log: Logger;
 }
+
+type PartialStatus = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0];
 
 const MAX_STREAM_MS = 3_600_000;
 /** What a client gets to read the end of its call; one that reads nothing would never get there. */
@@ -34,9 +33,14 @@ export class CallGuard {
   readonly #openStreams = new Set<ServerInterceptingCallInterface>();
   readonly #openOf = new Map<string, number>();
   #openUnary = 0;
+  readonly #sendStatus: (this: ServerInterceptingCallInterface, status: PartialStatus) => void;
 
   constructor(options: CallGuardOptions) {
     this.#options = options;
+    const fix = (status: PartialStatus, call: ServerInterceptingCallInterface) => this.#fixed(status, call);
+    this.#sendStatus = function (status) {
+      sendStatusOf(this).call(this, fix(status, this));
+    };
   }
 
   /** Unary calls that have not been answered. */
@@ -45,21 +49,16 @@ export class CallGuard {
   }
 
   readonly interceptor: ServerInterceptor = ({ path, requestStream, responseStream }, call) => {
-    this.#fixTexts(call, path);
+    // On the call itself, for grpc-js sends its own statuses past all interceptors; one function for all calls.
+    call.sendStatus = this.#sendStatus;
     const isStream = requestStream || responseStream;
-    const peer = peerOf(call);
+    const peer = call.getConnectionInfo().remoteAddress ?? "unknown";
     let timer: NodeJS.Timeout | undefined;
-    const endIn = (ms: number) => {
-      timer = setTimeout(() => {
-        this.#refuse(call, path, "DEADLINE_EXCEEDED");
-        setTimeout(() => closeStream(call), FAREWELL_MS).unref();
-      }, ms);
-    };
     const listener: ServerListener = {
       // Not called for a stream that was reset before: nobody would tell its end.
       onReceiveMetadata: (metadata, next) => {
-        endIn(this.#options.callTimeoutMs);
-        const refusal = this.#open(call, isStream, peer) ?? this.#faultOf(path, metadata);
+        timer = this.#endIn(this.#options.callTimeoutMs, call, path);
+        const refusal = this.#open(call, isStream, peer) ?? refusalOf(path);
         if (refusal === undefined) next(metadata);
         else this.#refuse(call, path, refusal);
       },
@@ -72,9 +71,11 @@ export class CallGuard {
     if (isStream) {
       let hasBegun = false;
       listener.onReceiveMessage = (message, next) => {
-        if (!hasBegun) clearTimeout(timer);
-        if (!hasBegun) endIn(MAX_STREAM_MS);
-        hasBegun = true;
+        if (!hasBegun) {
+          hasBegun = true;
+          clearTimeout(timer);
+          timer = this.#endIn(MAX_STREAM_MS, call, path);
+        }
         next(message);
       };
     }
@@ -106,9 +107,11 @@ export class CallGuard {
     else this.#openUnary -= 1;
   }
 
-  #faultOf(path: string, metadata: Metadata): Reason | undefined {
-    if (path === UNKNOWN_METHOD) return "UNIMPLEMENTED";
-    return sizeOf(metadata) > this.#options.maxMetadataBytes ? "REQUEST_TOO_LARGE" : undefined;
+  #endIn(ms: number, call: ServerInterceptingCallInterface, method: string): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#refuse(call, method, "DEADLINE_EXCEEDED");
+      setTimeout(() => closeStream(call), FAREWELL_MS).unref();
+    }, ms);
   }
 
   /** Refuses what no handler has seen, or has not answered in time. */
@@ -119,29 +122,21 @@ export class CallGuard {
     call.sendStatus(status);
   }
 
-  /** What grpc-js says by itself has no details, and can hold what the client sent. */
-  #fixTexts(call: ServerInterceptingCallInterface, method: string): void {
-    const send = call.sendStatus.bind(call);
-    call.sendStatus = (status) => {
-      const isOurs = status.code === Status.OK || isOwnStatus(status);
-      const reason = isOurs ? undefined : reasonOfGrpcJs(status.details);
-      const isFault = !isOurs && (status.code === Status.INTERNAL || status.code === Status.UNKNOWN);
-      call.sendStatus = send;
-      if (reason !== undefined) return this.#refuse(call, method, reason);
-      if (!isFault) return send(status);
-      const callId = nextCallId();
-      this.#options.log.error({ call_id: callId, method, peer: peerOf(call) }, "grpc-js failed");
-      send(internalStatus(callId));
-    };
+  /** Sends what is ours as it is. What grpc-js says by itself has no details, and can hold what the client sent. */
+  #fixed(status: PartialStatus, call: ServerInterceptingCallInterface): PartialStatus {
+    if (status.code === Status.OK || isOwnStatus(status)) return status;
+    const reason = reasonOfGrpcJs(status.details);
+    const peer = peerOf(call);
+    if (reason !== undefined) {
+      const fixed = statusOf(new ApiTokenError(reason));
+      this.#options.log.info({ method: pathOf(call), status: Status[fixed.code], reason, peer }, "call");
+      return fixed;
+    }
+    if (status.code !== Status.INTERNAL && status.code !== Status.UNKNOWN) return status;
+    const callId = nextCallId();
+    this.#options.log.error({ call_id: callId, method: pathOf(call), peer }, "grpc-js failed");
+    return internalStatus(callId);
   }
-}
-
-function sizeOf(metadata: Metadata): number {
-  let bytes = 0;
-  for (const [key, values] of Object.entries(metadata.toJSON())) {
-    for (const value of values) bytes += key.length + value.length;
-  }
-  return bytes;
 }
 
 const SHUTTING_DOWN = { code: Status.UNAVAILABLE, details: "the server is shutting down" };

@@ -103,7 +103,9 @@ function isRefusal<R extends ApiTokenError["reason"]>(
 
 /** The address at the other end, without its port, by which peers are told apart. */
 export function peerOf(call: { getPeer(): string }): string {
-  return call.getPeer().replace(/:\d+$/, "");
+  const peer = call.getPeer();
+  const portAt = peer.lastIndexOf(":");
+  return portAt > 0 ? peer.slice(0, portAt) : peer;
 }
 
 const OK: StatusObject = { code: Status.OK, details: "", metadata: new Metadata() };

@@ -26,16 +26,25 @@ export function reasonOfGrpcJs(details: string): Reason | undefined {
   return OF_GRPC_JS.find(([beginning]) => details.startsWith(beginning))?.[1];
 }
 
-/** The path under which all unknown methods are called. */
-export const UNKNOWN_METHOD = "unknown";
+/** Paths of methods that stand for those that are refused, by why. */
+const REFUSALS: ReadonlyMap<string, Reason> = new Map([
+  ["unknown", "UNIMPLEMENTED"],
+  ["too large", "REQUEST_TOO_LARGE"],
+]);
+
+/** Why all calls of a method are refused; undefined for one of ours. */
+export function refusalOf(path: string): Reason | undefined {
+  return REFUSALS.get(path);
+}
 
 /** An unknown method is answered before any interceptor, with its path in the text: gives it one that can be refused. */
 export function catchUnknownMethods(server: Server): void {
   const handlers: unknown = Reflect.get(server, "handlers");
   if (!(handlers instanceof Map)) throw new Error(CHANGED);
   const find = handlers.get.bind(handlers);
-  const unknown = { type: "unary", path: UNKNOWN_METHOD, func: () => {}, serialize: () => {}, deserialize: () => {} };
-  handlers.get = (path: string) => find(path) ?? unknown;
+  const nothing = { type: "unary", func: () => {}, serialize: () => {}, deserialize: () => {} };
+  const refused = new Map([...REFUSALS.keys()].map((path) => [path, { ...nothing, path }]));
+  handlers.get = (path: string) => find(path) ?? refused.get(path) ?? refused.get("unknown");
 }
 
 /**
@@ -54,19 +63,23 @@ export function onHttp2Server(server: Server, tell: (http2Server: EventEmitter) 
 /**
  * Node keeps only the first of several `authorization` headers, grpc-js drops values that are not printable ASCII, and takes
  * any part of a `grpc-timeout` for a good one. Such a header becomes an empty one, which is no credential, names nobody and
- * is no time. Times that overflow grpc-js's timer become one that is longer than any call lasts here.
+ * is no time. Times that overflow grpc-js's timer become one that is longer than any call lasts here. A call with more
+ * metadata than that many bytes goes to the method that is refused for it.
  */
-export function showUnusableHeaders(http2Server: EventEmitter): void {
+export function showUnusableHeaders(http2Server: EventEmitter, maxMetadataBytes: number): void {
   const show = (_stream: unknown, headers: IncomingHttpHeaders, _flags: unknown, rawHeaders: readonly string[]) => {
     let credentials = 0;
+    let bytes = 0;
     for (let at = 0; at < rawHeaders.length; at += 2) {
       const name = rawHeaders[at] ?? "";
       const value = rawHeaders[at + 1] ?? "";
+      bytes += name.length + value.length;
       if (name === "authorization") credentials += 1;
       if (name === "grpc-timeout") headers[name] = timeoutOf(value);
       else if (!name.startsWith(":") && !/^[ -~]*$/.test(value)) headers[name] = "";
     }
     if (credentials > 1) headers.authorization = "";
+    if (bytes > maxMetadataBytes) headers[":path"] = "too large";
   };
   http2Server.prependListener("stream", show);
 }
@@ -99,6 +112,17 @@ function sessionOf(call: object): object | undefined {
   const stream: unknown = Reflect.get(call, "stream");
   const session: unknown = typeof stream === "object" && stream !== null ? Reflect.get(stream, "session") : undefined;
   return typeof session === "object" && session !== null ? session : undefined;
+}
+
+/** What sends a status where `sendStatus` of a call is ours. */
+export function sendStatusOf(call: ServerInterceptingCallInterface): ServerInterceptingCallInterface["sendStatus"] {
+  return (Object.getPrototypeOf(call) as ServerInterceptingCallInterface).sendStatus;
+}
+
+/** The path of a call's method, for the log. */
+export function pathOf(call: ServerInterceptingCallInterface): string {
+  const handler: unknown = Reflect.get(call, "handler");
+  return String(typeof handler === "object" && handler !== null ? Reflect.get(handler, "path") : "unknown");
 }
 
 /** An answer that its client does not read is waited for without limit: closes the stream whatever is left in it. */

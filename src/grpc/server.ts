@@ -76,7 +76,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   catchUnknownMethods(server);
   const connections = new ConnectionLimit(options, options.log);
   onHttp2Server(server, (http2Server) => {
-    showUnusableHeaders(http2Server);
+    showUnusableHeaders(http2Server, options.maxMetadataBytes);
     connections.watch(http2Server);
   });
   server.addService(ApiTokenServiceService, apiTokenHandlers(options, tokens));

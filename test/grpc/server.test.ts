@@ -166,7 +166,6 @@ test("without Redis calls are UNAVAILABLE at once, verification too, and a malfo
 test("a call that never sends its message is ended by the deadline cap", async () => {
   const guard = new CallGuard({
     callTimeoutMs: 100,
-    maxMetadataBytes: 1000,
     maxOpenCalls: 10,
     countRefused: () => {},
     log: pino({ level: "silent" }),
