@@ -80,7 +80,7 @@ export function describeConfig(variables: Variables): string {
 function load(variables: Variables): { config: Config; env: Environment } {
   const env = new Environment(variables);
   const config = read(env);
-  refuseUnsafe(env, config, variables["NODE_ENV"] === "production");
+  refuseUnsafe(env, config, variables["NODE_ENV"]?.toLowerCase() === "production");
   if (env.faults.length > 0) throw new ConfigError(env.faults);
   return { config, env };
 }
@@ -209,7 +209,8 @@ function readLimits(env: Environment) {
 function refuseUnsafe(env: Environment, config: Config, isProduction: boolean): void {
   const { isDevelopment, listenAddress, tls } = config;
   for (const name of NOT_YET_SUPPORTED) if (env.isSet(name)) env.fault(`${name} is not supported by this version`);
-  for (const name of env.unknown(/^(?:JWT|TLS|MTLS)_/)) env.fault(`${name} is no setting: is it misspelt?`);
+  for (const name of env.unknown(/^(?:JWT|TLS|MTLS|TOKENS|CALL|MAX_CONCURRENT|MAX_CONNECTIONS)_/))
+    env.fault(`${name} is no setting: is it misspelt?`);
   if (isDevelopment && !isLoopback(listenAddress)) {
     env.fault("LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server");
   }

@@ -28,8 +28,10 @@ export class Environment {
 
   /** Variables with such a name that are set and were not read. */
   unknown(pattern: RegExp): string[] {
-    return Object.keys(this.#variables).filter(
-      (name) => pattern.test(name) && this.isSet(name) && !this.#settings.has(name),
+    const names = Object.keys(this.#variables).filter((name) => pattern.test(name) && this.isSet(name));
+    // Kubernetes tells of its services in variables like these.
+    return names.filter(
+      (name) => !this.#settings.has(name) && !/_(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_.*)?)$/.test(name),
     );
   }
 
@@ -120,7 +122,7 @@ export class Environment {
 /** A URL without its password and the values of its parameters, which can be secrets too. */
 function masked(text: string): string {
   if (!/^[a-z]+:\/\//i.test(text)) return text;
-  return text.replace(/^([a-z]+:\/\/[^:@/]*:).*@/i, "$1***@").replace(/([?&][^=&]*=)[^&]*/g, "$1***");
+  return text.replace(/^([a-z]+:\/\/[^:@/]*:).*@/is, "$1***@").replace(/([?&][^=&]*=)[^&]*/g, "$1***");
 }
 
 function parseDuration(text: string): number | undefined {

@@ -2,7 +2,7 @@
 // apitokend: the only place that builds the server's parts and joins them.
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import { AccessTokens } from "./auth/access-tokens.js";
 import { Authenticator } from "./auth/authenticator.js";
 import { developmentPrincipal } from "./auth/development.js";
@@ -14,6 +14,7 @@ import { Admission } from "./grpc/admission.js";
 import type { Pipeline } from "./grpc/call.js";
 import { serverCredentials } from "./grpc/certificates.js";
 import { type GrpcServer, type GrpcServerOptions, startGrpcServer } from "./grpc/server.js";
+import { openLog } from "./logger.js";
 import { Metrics, serveMetrics } from "./metrics.js";
 import { RedisConnection } from "./redis/connection.js";
 import { startPrivateRedis } from "./redis/private/private-redis.js";
@@ -21,7 +22,7 @@ import { findRedisServer } from "./redis/private/redis-server.js";
 import { RedisTokenStore } from "./redis/redis-token-store.js";
 import { RedisWatch } from "./redis/self-check.js";
 
-const MAX_UNWRITTEN_LOG_BYTES = 1 << 20;
+const MAX_FLUSH_MS = 1000;
 
 const USAGE = `Usage: apitokend [--print-config]
 
@@ -49,9 +50,11 @@ function usageError(): never {
 }
 
 async function run(config: Config): Promise<void> {
-  const log = pino({ level: config.logLevel, base: null }, logDestination());
-  const listeners = listenersOf(config, log);
-  const keys = config.jwt && (await openKeys(config.jwt.keys, log));
+  const { log, flush } = openLog(config.logLevel);
+  const [listeners, keys] = await allOrFaults(
+    async () => listenersOf(config, log),
+    async () => config.jwt && openKeys(config.jwt.keys, log),
+  );
   const store = await openStore(config, log);
   const redis = new RedisConnection(store.url);
   const metrics = new Metrics();
@@ -90,11 +93,8 @@ async function run(config: Config): Promise<void> {
     await store.close();
   }
   log.info("stopped");
-}
-
-/** Standard error, written at once. A full disk costs lines, not the service. */
-function logDestination() {
-  return pino.destination({ dest: 2, sync: true, maxLength: MAX_UNWRITTEN_LOG_BYTES }).on("error", () => {});
+  // A write that its reader stalls would hold up our end as well.
+  if (!(await flush(MAX_FLUSH_MS))) process.kill(process.pid, "SIGKILL");
 }
 
 /** The Redis to use, and how to let go of it. */
@@ -143,6 +143,17 @@ function stopSignal(log: Logger): Promise<void> {
       });
     }
   });
+}
+
+/** What both give; throws ConfigError with the faults of both. */
+async function allOrFaults<A, B>(openA: () => Promise<A>, openB: () => Promise<B>): Promise<[A, B]> {
+  const results = await Promise.allSettled([openA(), openB()]);
+  const [a, b] = results;
+  if (a.status === "fulfilled" && b.status === "fulfilled") return [a.value, b.value];
+  const reasons: unknown[] = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+  throw new ConfigError(
+    reasons.flatMap((reason) => (reason instanceof ConfigError ? reason.faults : [String(reason)])),
+  );
 }
 
 /** Throws ConfigError when the files of TLS cannot be used. */

@@ -138,6 +138,19 @@ onLinux("a log that cannot be written costs lines, not the service", async () =>
   expect(await server.exited).toBe(0);
 });
 
+onLinux("a reader of the log that stalls holds up neither calls nor the end", async () => {
+  const pipe = join(folder.path, "log");
+  const command = `mkfifo "${pipe}"; sleep 60 < "${pipe}" & exec "${process.execPath}" dist/src/main.js 2> "${pipe}"`;
+  const server = start({}, ["sh", "-c", command]);
+  const { tokens, close } = clients(await server.listening());
+  for (let i = 0; i < 600; i += 1) await tokens.listTokens({}).catch(() => {});
+  await tokens.createToken({ name: "my_token" });
+  close();
+  server.child.kill("SIGTERM");
+  const ended = new Promise((resolve) => server.child.once("exit", resolve));
+  await ended;
+});
+
 test("a wrong configuration ends it at once, with every fault and exit code 1", async () => {
   const server = start({ MAX_TTL: "never", JWT_ISSUER: "x" });
   expect(await server.exited).toBe(1);

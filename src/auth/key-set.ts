@@ -1,7 +1,7 @@
 // The issuer's public keys (RFC 7517), from a URL, by OpenID Connect discovery, or from a file. They are kept while the
 // issuer is away, and asked for again when they have grown old or a token names a key that is not among them.
 import { readFile } from "node:fs/promises";
-import { createLocalJWKSet, errors, type JWTHeaderParameters, type JWTVerifyGetKey } from "jose";
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters, type JWTVerifyGetKey } from "jose";
 import { ApiTokenError } from "../domain/errors.js";
 
 /** Reads the key set from where it is; rejects when it cannot. */
@@ -76,7 +76,11 @@ export class KeySet {
 
   async #readOnce(): Promise<void> {
     try {
-      this.#keys = createLocalJWKSet((await this.#source()) as Parameters<typeof createLocalJWKSet>[0]);
+      const document = (await this.#source()) as JSONWebKeySet;
+      const keys = createLocalJWKSet(document);
+      // No issuer means to let nobody in; it is a fault of its own, and the old keys are good for an hour.
+      if (document.keys.length === 0) throw new Error("the key set is empty");
+      this.#keys = keys;
       this.#readAtMs = this.#nowMs();
     } catch {
       this.#warn("the issuer's keys cannot be read");

@@ -188,7 +188,9 @@ function scopeOf({ organizationId }: Principal, userId: string) {
 }
 
 function isEventPosition(position: readonly string[]): position is EventPosition {
-  return position.length === 1 && /^\d{1,19}-\d{1,19}$/.test(position[0] ?? "");
+  const [id = ""] = position;
+  // Nothing comes before 0-0.
+  return position.length === 1 && /^\d{1,19}-\d{1,19}$/.test(id) && !/^0+-0+$/.test(id);
 }
 
 /**

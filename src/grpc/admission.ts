@@ -43,6 +43,10 @@ export interface Arrival {
 }
 
 const MAX_REFUSED_CREDENTIALS = 1000;
+/** They keep Redis and this process busy for milliseconds each, in which everybody waits. */
+const LISTS: ReadonlySet<RpcName> = new Set(["ListTokens", "ListTokenEvents"]);
+const MAX_LISTS = 16;
+const MAX_LISTS_PER_CALLER = 2;
 
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -81,10 +85,9 @@ export class Admission {
   /** Lets the caller's handler run: the keys that it runs under. Throws OVERLOADED or RATE_LIMITED. */
   admit({ rpc, weight, peer, credential }: Arrival, caller: Principal, nowMs: number): readonly string[] {
     const { maxConcurrentCalls, maxConcurrentCallsPerCaller } = this.#limits;
-    const { kind, organizationId, userId, actor } = caller;
-    // A service is told apart by the user that it acts for, so that one user of a portal does not stop the others; all of
-    // its users together leave half of the room to the rest of the world.
-    const key = `${organizationId}\0${userId}\0${actor}`;
+    const { kind, actor } = caller;
+    const key = keyOf(caller);
+    // All users of a service together leave half of the room to the rest of the world.
     const isServiceFull = kind === "delegate" && this.#running.of(actor) >= maxConcurrentCalls / 2;
     const isCallerFull = this.#running.of(key) >= maxConcurrentCallsPerCaller;
     if (isServiceFull || isCallerFull || this.#running.total >= maxConcurrentCalls)
@@ -94,8 +97,14 @@ export class Admission {
     if (waitMs > 0 && credential !== undefined) this.#rememberRefused(rpc + credential, nowMs + waitMs, nowMs);
     refuseFor(waitMs);
     if (rpc === "VerifyToken") refuseFor(this.#deadTokens.waitMs(peer + key, nowMs));
-    limiter?.take(key, nowMs, weight);
     const keys = kind === "delegate" ? [key, actor] : [key];
+    if (LISTS.has(rpc)) {
+      const [lists, ownLists] = ["lists", `lists of ${key}`];
+      const isFull = this.#running.of(lists) >= MAX_LISTS || this.#running.of(ownLists) >= MAX_LISTS_PER_CALLER;
+      if (isFull) throw new ApiTokenError("OVERLOADED");
+      keys.push(lists, ownLists);
+    }
+    limiter?.take(key, nowMs, weight);
     this.#running.add(...keys);
     return keys;
   }
@@ -153,6 +162,14 @@ export class Visit {
   leave(): void {
     this.#admission.leave(this.#arrival, this.#keys);
   }
+}
+
+/**
+ * Whose limits they are: all tokens of a user have one budget, so that they do not multiply it and none of them takes the
+ * user's own; a service has one for each user that it acts for, so that one user of a portal does not stop the others.
+ */
+function keyOf({ organizationId, userId, actor, token }: Principal): string {
+  return `${organizationId}\0${userId}\0${token === undefined ? actor : "tokens"}`;
 }
 
 /** How many there are, in all and under each key. */

@@ -7,7 +7,7 @@ local function writeEvent(key, retention, kind, token, actor)
   for at, field in ipairs(FIELDS) do of[field] = token[2][at] end
   local clock = redis.call('TIME')
   local oldest = string.format('%.0f', math.max(0, clock[1] * 1000 - retention))
-  redis.call('XADD', key, 'MINID', '~', oldest, '*',
+  redis.call('XADD', key, 'MINID', '=', oldest, '*',
     'k', kind, 'o', of.o, 'u', of.u, 'n', of.n, 'i', token[1], 'g', of.g, 'a', actor)
   redis.call('PEXPIRE', key, retention)
 end
