@@ -3,7 +3,7 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { afterEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { servicePrincipal, userPrincipal } from "../../src/domain/access.js";
+import { type Principal, servicePrincipal, tokenPrincipal, userPrincipal } from "../../src/domain/access.js";
 import { ApiTokenError } from "../../src/domain/errors.js";
 import { Admission, DEFAULT_CALL_RATES } from "../../src/grpc/admission.js";
 import { RateLimiter } from "../../src/grpc/rate-limiter.js";
@@ -255,6 +255,32 @@ test("a credential whose caller is refused is refused before it is looked up aga
   expect(() => admission.enter(arrival)).toThrow("too many calls in a short time");
   admission.enter({ ...arrival, credential: "Bearer y" }).leave();
   admission.enter({ ...arrival, rpc: "ListTokens" }).leave();
+});
+
+test("a user's tokens have one budget together, and leave the user's own alone", () => {
+  const admission = new Admission({
+    maxConcurrentCalls: 10,
+    maxConcurrentCallsPerCaller: 10,
+    callRates: { ...DEFAULT_CALL_RATES, GetToken: 1 },
+    failedCredentialRate: 1,
+    failedVerificationRate: 1,
+  });
+  const owner = { organizationId: "acme", userId: "alice" };
+  const call = (credential: string, caller: Principal) => {
+    const visit = admission.enter({ rpc: "GetToken", weight: 1, peer: "::1", credential });
+    try {
+      visit.admit(caller);
+    } finally {
+      visit.leave();
+    }
+  };
+  const token = (uid: string) => {
+    const times = { createTimeMs: 0, ttlMs: 60_000, lastUsedTimeMs: undefined, previousSecretExpireTimeMs: undefined };
+    return tokenPrincipal({ ...owner, ...times, uid, name: uid, role: "", generation: 1 }, "current", "self");
+  };
+  for (let i = 0; i < 5; i += 1) call(`token ${i}`, token(`t${i}`));
+  expect(() => call("token 6", token("t6"))).toThrow("too many calls in a short time");
+  call("jwt", userPrincipal(owner, { isAdministrator: false, roles: "all" }));
 });
 
 test("whatever the times, a key takes no more than its rate and five seconds' worth, and what it may take it gets", () => {

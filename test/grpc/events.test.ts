@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { type TokenEvent, TokenEventKind } from "../../gen/apitoken/v1/api_token.js";
 import { InactiveReason } from "../../gen/apitoken/v1/token_verification_service.js";
+import type { Principal } from "../../src/domain/access.js";
+import { encodePageToken } from "../../src/domain/page-token.js";
 import { eventually, type Service, startService } from "../harness.js";
 
 let service: Service;
@@ -104,6 +106,17 @@ test("pages of another query or caller, and wrong filters, are refused", async (
       "page_size: must not be negative",
     ],
   });
+});
+
+test("a page token that was made up to begin before all events is refused", async () => {
+  const caller = { organizationId: "dev", userId: "dev" } as Principal;
+  for (const position of [["0-0"], ["00-000"], ["1"], ["x-1"], ["1-1", "2"], ["99999999999999999999-1"]]) {
+    const pageToken = encodePageToken(caller, ["ListTokenEvents", "dev", "", ""], position);
+    await expect(service.tokens.listTokenEvents({ pageToken })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  }
+  const latest = encodePageToken(caller, ["ListTokenEvents", "dev", "", ""], ["9999999999999999999-0"]);
+  await service.tokens.createToken({ name: "a" });
+  expect((await service.tokens.listTokenEvents({ pageToken: latest })).events).toHaveLength(1);
 });
 
 test("the use of a superseded secret is told to its owner, at most once a minute, and changes nothing", async () => {
