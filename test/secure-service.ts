@@ -7,7 +7,7 @@ import {
   type OutgoingHttpHeaders,
 } from "node:http2";
 import { join } from "node:path";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type TLSSocket } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { type Authority, type Certificate, type CertificateOptions, createAuthority } from "./certificates.js";
 import { type As, startRedis, temporaryFolder } from "./harness.js";
@@ -150,27 +150,36 @@ export function clientCertificate(authority: Authority, names: Partial<Certifica
   return authority.issue({ commonName: "client", usage: "client", ...names });
 }
 
-/**
- * A bare HTTP/2 connection, with a client certificate if there is one. `resumed`: a ticket of an earlier one; `tickets`
- * fills with its own.
- */
-export function openSession(
+export interface TlsOptions {
+  readonly client?: Certificate | undefined;
+  /** A ticket of an earlier connection. */
+  readonly resumed?: Buffer | undefined;
+}
+
+/** A TLS connection to a server of this authority, for HTTP/2. */
+export function openSocket(
   address: string,
-  authority: Pick<Authority, "certificatePem">,
-  { client, resumed }: { client?: Certificate | undefined; resumed?: Buffer | undefined } = {},
-) {
+  { certificatePem: ca }: Pick<Authority, "certificatePem">,
+  { client, resumed }: TlsOptions = {},
+): TLSSocket {
   const [host = "", port = ""] = address.split(":");
   const socket = connectTls({
     host,
     port: Number(port),
     servername: "localhost",
-    ca: authority.certificatePem,
+    ca,
     ALPNProtocols: ["h2"],
     ...(client && { cert: client.certificatePem, key: client.privateKeyPem }),
     ...(resumed && { session: resumed }),
   });
+  return socket.on("error", () => {});
+}
+
+/** A bare HTTP/2 connection. `tickets` fills with those to resume it. */
+export function openSession(address: string, authority: Pick<Authority, "certificatePem">, options?: TlsOptions) {
+  const socket = openSocket(address, authority, options);
   const tickets: Buffer[] = [];
-  socket.on("error", () => {}).on("session", (ticket: Buffer) => tickets.push(ticket));
+  socket.on("session", (ticket: Buffer) => tickets.push(ticket));
   const session: ClientHttp2Session = connectHttp2(`https://${address}`, { createConnection: () => socket });
   session.on("error", () => {});
   return { session, socket, tickets };
