@@ -21,9 +21,6 @@ function path(name: string, value: string, expected: Row["expected"]): Row {
   return { name, act: (target) => exchange(target, { path: value }), expected };
 }
 
-/** RFC 9113 asks for a reset; Node goes on without the header. */
-const DROPPED = OK;
-
 const filler = (size: number) => CANARY + "x".repeat(size - CANARY.length);
 const headersOf = (count: number, size: number) =>
   Array.from({ length: count }, (_, i): Header => [`x-canary-${i}`, filler(size)]);
@@ -66,11 +63,12 @@ export const REQUEST_ROWS: readonly Row[] = [
   path("a path of 100 KB", `/${filler(100_000)}`, CLOSED),
 
   withMetadata("an upper-case header name", [["X-Canary", CANARY]], RESET),
-  withMetadata("an empty header name", [["", CANARY]], DROPPED),
-  withMetadata("a space in a header name", [["x canary", CANARY]], DROPPED),
   withMetadata("a pseudo header after the others", [[":path", `/${CANARY}`]], RESET),
-  withMetadata("NUL in metadata", [["x-canary", `${CANARY}\0`]], DROPPED),
-  withMetadata("a line break in metadata", [["x-canary", `${CANARY}\r\nx-user-id: admin`]], DROPPED),
+  // RFC 9113 asks for a reset of these; Node goes on without the header.
+  withMetadata("an empty header name", [["", CANARY]], OK),
+  withMetadata("a space in a header name", [["x canary", CANARY]], OK),
+  withMetadata("NUL in metadata", [["x-canary", `${CANARY}\0`]], OK),
+  withMetadata("a line break in metadata", [["x-canary", `${CANARY}\r\nx-user-id: admin`]], OK),
   withMetadata("bytes above ASCII in metadata", [["x-canary", `${CANARY}\xff\xc3\x28`]], OK),
   withMetadata("bytes above ASCII in authorization", [["authorization", `Bearer ${CANARY}\xff`]], OK),
   withMetadata("-bin metadata that is no base64", [["x-canary-bin", `${CANARY}!*%`]], OK),
