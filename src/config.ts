@@ -69,19 +69,20 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 /** Reads the configuration; throws ConfigError with every fault. */
 export function readConfig(variables: Variables): Config {
-  const env = new Environment(variables);
-  const config = read(env);
-  refuseUnsafe(env, config, variables["NODE_ENV"] === "production");
-  if (env.faults.length > 0) throw new ConfigError(env.faults);
-  return config;
+  return load(variables).config;
 }
 
 /** All variables with the values in force, passwords masked, as lines of `NAME=value`. Throws as readConfig does. */
 export function describeConfig(variables: Variables): string {
-  readConfig(variables);
+  return Array.from(load(variables).env.settings, ([name, text]) => `${name}=${text}\n`).join("");
+}
+
+function load(variables: Variables): { config: Config; env: Environment } {
   const env = new Environment(variables);
-  read(env);
-  return Array.from(env.settings, ([name, text]) => `${name}=${text}\n`).join("");
+  const config = read(env);
+  refuseUnsafe(env, config, variables["NODE_ENV"] === "production");
+  if (env.faults.length > 0) throw new ConfigError(env.faults);
+  return { config, env };
 }
 
 function read(env: Environment): Config {
@@ -186,9 +187,15 @@ function readLimits(env: Environment) {
     "rpc=calls pairs, a second and caller, such as VerifyToken=20000",
     (rpc, text) => (Object.hasOwn(DEFAULT_CALL_RATES, rpc) && /^[1-9]\d{0,6}$/.test(text) ? Number(text) : undefined),
   );
+  const callRates = { ...DEFAULT_CALL_RATES, ...Object.fromEntries(rates) };
+  env.show(
+    "CALL_RATES",
+    Object.entries(callRates).map(([rpc, rate]) => `${rpc}=${rate}`),
+  );
   return {
-    callRates: { ...DEFAULT_CALL_RATES, ...Object.fromEntries(rates) },
-    failedVerificationRate: env.wholeNumber("FAILED_VERIFICATION_RATE", "1000", 1, 1_000_000),
+    callRates,
+    failedCredentialRate: env.wholeNumber("FAILED_CREDENTIAL_RATE", "200", 1, 1_000_000),
+    failedVerificationRate: env.wholeNumber("FAILED_VERIFICATION_RATE", "5000", 1, 1_000_000),
     maxConcurrentCalls: env.wholeNumber("MAX_CONCURRENT_CALLS", "1000", 1, 100_000),
     maxConcurrentCallsPerCaller: env.wholeNumber("MAX_CONCURRENT_CALLS_PER_CALLER", "250", 1, 100_000),
     maxConnections: env.wholeNumber("MAX_CONNECTIONS", "10000", 1, 1_000_000),
@@ -202,6 +209,7 @@ function readLimits(env: Environment) {
 function refuseUnsafe(env: Environment, config: Config, isProduction: boolean): void {
   const { isDevelopment, listenAddress, tls } = config;
   for (const name of NOT_YET_SUPPORTED) if (env.isSet(name)) env.fault(`${name} is not supported by this version`);
+  for (const name of env.unknown(/^(?:JWT|TLS|MTLS)_/)) env.fault(`${name} is no setting: is it misspelt?`);
   if (isDevelopment && !isLoopback(listenAddress)) {
     env.fault("LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server");
   }

@@ -26,6 +26,18 @@ export class Environment {
     return Boolean(this.#variables[name]);
   }
 
+  /** Variables with such a name that are set and were not read. */
+  unknown(pattern: RegExp): string[] {
+    return Object.keys(this.#variables).filter(
+      (name) => pattern.test(name) && this.isSet(name) && !this.#settings.has(name),
+    );
+  }
+
+  /** Tells a setting's value in force where it is more than what was read. */
+  show(name: string, words: readonly string[]): void {
+    this.#settings.set(name, words.join(" "));
+  }
+
   fault(text: string): void {
     this.#faults.push(text);
   }
@@ -105,9 +117,10 @@ export class Environment {
   }
 }
 
-/** A URL without its passwords, of which ioredis takes some as parameters. */
+/** A URL without its password and the values of its parameters, which can be secrets too. */
 function masked(text: string): string {
-  return text.replace(/^([a-z]+:\/\/[^:@/]*:).*@/i, "$1***@").replace(/([?&][^=&]*pass[^=&]*=)[^&]*/gi, "$1***");
+  if (!/^[a-z]+:\/\//i.test(text)) return text;
+  return text.replace(/^([a-z]+:\/\/[^:@/]*:).*@/i, "$1***@").replace(/([?&][^=&]*=)[^&]*/g, "$1***");
 }
 
 function parseDuration(text: string): number | undefined {

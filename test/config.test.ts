@@ -24,13 +24,14 @@ test("with nothing configured the server listens on loopback over a private Redi
     callRates: {
       CreateToken: 100,
       GetToken: 500,
-      ListTokens: 500,
+      ListTokens: 100,
       RenewToken: 100,
       RevokeToken: 100,
       ListTokenEvents: 100,
       VerifyToken: 20_000,
     },
-    failedVerificationRate: 1000,
+    failedCredentialRate: 200,
+    failedVerificationRate: 5000,
     maxConcurrentCalls: 1000,
     maxConcurrentCallsPerCaller: 250,
     maxConnections: 10_000,
@@ -104,6 +105,7 @@ test.each([
   ["CALL_RATES", "__proto__=1"],
   ["CALL_RATES", "VerifyToken=1 VerifyToken=2"],
   ["FAILED_VERIFICATION_RATE", "-1"],
+  ["FAILED_CREDENTIAL_RATE", "0"],
   ["MAX_CONCURRENT_CALLS", "0"],
   ["MAX_CONCURRENT_CALLS_PER_CALLER", "x"],
   ["MAX_CONNECTIONS", "0"],
@@ -220,6 +222,14 @@ test.each([
   expect(faults(env)).toContain(fault);
 });
 
+test("a setting whose name is misspelt is refused, not ignored", () => {
+  expect(faults({ ...JWT, JWT_ALGORITHM: "ES256", TLS_CERTFILE: "x", MTLS_ADDRESS: "y" })).toEqual([
+    "JWT_ALGORITHM is no setting: is it misspelt?",
+    "TLS_CERTFILE is no setting: is it misspelt?",
+    "MTLS_ADDRESS is no setting: is it misspelt?",
+  ]);
+});
+
 test("with mTLS alone only services are listened to, and bearers where an address is given for them", () => {
   const config = readConfig({ ...TLS, ...MTLS, NODE_ENV: "production" });
   expect(config).toMatchObject({
@@ -241,8 +251,9 @@ test("the description has every setting with its value in force, and no password
     MAX_TTL: "30d",
   };
   const lines = describeConfig(env).split("\n");
-  expect(lines).toContain("REDIS_URL=rediss://user:***@redis.example:6379/0?a=b&password=***");
+  expect(lines).toContain("REDIS_URL=rediss://user:***@redis.example:6379/0?a=***&password=***");
   expect(lines).toContain("MAX_TTL=30d");
+  expect(lines.join()).toContain("CreateToken=100 GetToken=500");
   expect(lines).toContain("TOKENS_MAY_MANAGE=self");
   expect(lines).toContain("LISTEN_ADDRESS=127.0.0.1:50051");
   expect(lines.join()).not.toContain("hunter2");

@@ -67,7 +67,7 @@ test("each control of the threat model names a test that exists", () => {
   expect(rows.length).toBeGreaterThan(15);
   for (const [, file = "", title = ""] of rows) {
     const source = readFileSync(join(ROOT, file), "utf8");
-    expect([file, title, source.includes(title)]).toEqual([file, title, true]);
+    expect([file, title, source.includes(`"${title}"`)]).toEqual([file, title, true]);
   }
 });
 

@@ -1,4 +1,5 @@
 // JWT access tokens (RFC 9068, checked as RFC 8725 advises) of one issuer -> the user who signed in.
+import { hash } from "node:crypto";
 import { errors, type JWTPayload, jwtVerify } from "jose";
 import { type Grant, type Principal, userPrincipal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
@@ -33,13 +34,23 @@ export interface AccessTokenOptions {
   readonly administratorRole: string;
 }
 
+/** What `typ` may say (RFC 9068, section 4); many issuers say only that it is a JWT, or nothing. */
+const TYPES: ReadonlySet<string | undefined> = new Set([undefined, "jwt", "at+jwt", "application/at+jwt"]);
+
 /** In the claim `scope` (RFC 8693) of a program that may verify tokens. */
 export const VERIFY_SCOPE = "apitoken.verify";
 const MAY_VERIFY: ReadonlySet<Grant> = new Set(["verify"]);
 
+/** A JWT that was good is good for so long without another look, unless it ends or the keys are read anew before. */
+const REMEMBERED_MS = 60_000;
+const MAX_REMEMBERED = 10_000;
+
 export class AccessTokens {
   readonly #keys: KeySet;
   readonly #options: AccessTokenOptions;
+  /** By SHA-256 of the JWT: whoever reads our memory finds no credential here. */
+  readonly #remembered = new Map<string, { readonly principal: Principal; readonly untilMs: number }>();
+  #keysReadAtMs = 0;
 
   constructor(keys: KeySet, options: AccessTokenOptions) {
     this.#keys = keys;
@@ -48,7 +59,32 @@ export class AccessTokens {
 
   /** Rejects with UNAUTHENTICATED, and with ISSUER_UNAVAILABLE when there are no keys to check it with. */
   async verify(jwt: string): Promise<Principal> {
+    const key = hash("sha256", jwt, "base64url");
+    const known = this.#recall(key);
+    if (known !== undefined) return known;
     const claims = await this.#claims(jwt);
+    const principal = this.#principalOf(claims);
+    // `exp` is required; the tolerance is not for what is remembered.
+    this.#remember(key, principal, Math.min(Date.now() + REMEMBERED_MS, (claims.exp ?? 0) * 1000));
+    return principal;
+  }
+
+  #recall(key: string): Principal | undefined {
+    if (this.#keys.readAtMs !== this.#keysReadAtMs) this.#remembered.clear();
+    this.#keysReadAtMs = this.#keys.readAtMs;
+    const known = this.#remembered.get(key);
+    return known !== undefined && Date.now() < known.untilMs ? known.principal : undefined;
+  }
+
+  #remember(key: string, principal: Principal, untilMs: number): void {
+    this.#remembered.delete(key);
+    this.#remembered.set(key, { principal, untilMs });
+    if (this.#remembered.size <= MAX_REMEMBERED) return;
+    const [oldest = key] = this.#remembered.keys();
+    this.#remembered.delete(oldest);
+  }
+
+  #principalOf(claims: JWTPayload): Principal {
     const { organizationClaim, userClaim, rolesClaim, administratorRole } = this.#options;
     const roles = words(claims[rolesClaim]);
     const owner = { organizationId: name(claims, organizationClaim), userId: name(claims, userClaim) };
@@ -61,13 +97,14 @@ export class AccessTokens {
     if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(jwt)) throw unauthenticated("it is no JWT");
     const { issuer, audience, algorithms, clockToleranceMs } = this.#options;
     try {
-      const { payload } = await jwtVerify(jwt, (header) => this.#keys.find(header), {
+      const { payload, protectedHeader } = await jwtVerify(jwt, (header) => this.#keys.find(header), {
         issuer,
         audience,
         algorithms: [...algorithms],
         clockTolerance: clockToleranceMs / 1000,
         requiredClaims: ["exp"],
       });
+      if (!TYPES.has(protectedHeader.typ?.toLowerCase())) throw unauthenticated("the JWT is of another type");
       return payload;
     } catch (error) {
       if (error instanceof ApiTokenError) throw error;

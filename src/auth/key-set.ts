@@ -31,6 +31,11 @@ export class KeySet {
     this.#warn = options.warn;
   }
 
+  /** When the keys in use were read, by the clock given. */
+  get readAtMs(): number {
+    return this.#readAtMs;
+  }
+
   /** Reads the keys before anybody needs them; whether there are any now. Never rejects: later calls try again. */
   async warm(): Promise<boolean> {
     await this.#read();

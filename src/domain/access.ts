@@ -84,12 +84,15 @@ export function servicePrincipal(uri: string, grants: ReadonlySet<Grant>, actsFo
   return { kind: "delegate", actor, organizationId, userId, roles: "all", grants, token: undefined };
 }
 
-/** An API token as credential, by which of its secrets. One with a role never reaches beyond itself: its owner's other tokens may have more. */
+/**
+ * An API token as credential, by which of its secrets. One with a role never reaches beyond itself, for its owner's other
+ * tokens may have more, and neither does a previous secret, which may be the one that had to be replaced.
+ */
 export function tokenPrincipal(token: Token, secret: "current" | "previous", reach: TokenReach): Principal {
   const { organizationId, userId, uid, name, role } = token;
   const generation = secret === "current" ? token.generation : token.generation - 1;
   const presented = { uid, name, etag: etagOf({ uid, generation }) };
-  const ownerOrSelf = reach === "owner" && role === "" ? "ownerToken" : "selfToken";
+  const ownerOrSelf = reach === "owner" && role === "" && secret === "current" ? "ownerToken" : "selfToken";
   const kind = reach === "none" ? "idleToken" : ownerOrSelf;
   return { kind, actor: `token:${uid}`, organizationId, userId, roles: NO_ROLES, grants: NO_GRANTS, token: presented };
 }
@@ -122,6 +125,7 @@ export function authorize(caller: Principal, action: Action, target: Target): vo
       return;
     default:
       reach satisfies never;
+      throw new ApiTokenError("INSUFFICIENT_PRIVILEGE");
   }
 }
 

@@ -1,5 +1,5 @@
-// Who is let in when there is much to do: how many handlers run, how often a caller calls, how often a peer fails.
-// Whoever asks for too much is refused at once, before Redis is asked, and is alone in that.
+// Who is let in when there is much to do: how many calls run, how often a caller calls, how often it fails. Whoever asks for
+// too much is refused at once, before Redis is asked, and is alone in that.
 import type { ApiTokenServiceService } from "../../gen/apitoken/v1/api_token_service.js";
 import type { TokenVerificationServiceService } from "../../gen/apitoken/v1/token_verification_service.js";
 import type { Principal } from "../domain/access.js";
@@ -13,7 +13,7 @@ export type RpcName = Capitalize<keyof typeof ApiTokenServiceService | keyof typ
 export const DEFAULT_CALL_RATES: Readonly<Record<RpcName, number>> = {
   CreateToken: 100,
   GetToken: 500,
-  ListTokens: 500,
+  ListTokens: 100,
   RenewToken: 100,
   RevokeToken: 100,
   ListTokenEvents: 100,
@@ -21,76 +21,95 @@ export const DEFAULT_CALL_RATES: Readonly<Record<RpcName, number>> = {
 };
 
 export interface AdmissionLimits {
-  /** Handlers that run at a time, in all and of one caller. */
+  /** Calls that run at a time, in all and of one caller. */
   readonly maxConcurrentCalls: number;
   readonly maxConcurrentCallsPerCaller: number;
   readonly callRates: Readonly<Record<RpcName, number>>;
-  /** Bad credentials and dead tokens that one peer's address may present a second. */
+  /** Bad credentials a second of one address. */
+  readonly failedCredentialRate: number;
+  /** Dead tokens a second that one caller may ask about from one address. */
   readonly failedVerificationRate: number;
 }
 
 /** What is known of a call before its caller is. */
 export interface Arrival {
   readonly rpc: RpcName;
+  /** How many calls it counts for: those that give Redis much to do count for several. */
+  readonly weight: number;
   /** The peer's address. */
   readonly peer: string;
-  /** The `authorization` of the call, if any. Kept only in memory, and only while its caller is refused. */
+  /** The `authorization` of the call, if any. Kept only in memory, while it runs or its caller is refused. */
   readonly credential: string | undefined;
 }
 
-const OVERLOADED_RETRY_MS = 1000;
-const MAX_REFUSED_CREDENTIALS = 10_000;
+const MAX_REFUSED_CREDENTIALS = 1000;
 
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #calls: ReadonlyMap<string, RateLimiter>;
-  readonly #failures: RateLimiter;
-  readonly #runningOf = new Map<string, number>();
-  #running = 0;
+  readonly #badCredentials: RateLimiter;
+  readonly #deadTokens: RateLimiter;
+  /** Calls that have entered, and of them those of each credential; calls that run, of each caller and each service. */
+  readonly #entered = new Counter();
+  readonly #running = new Counter();
   /** Until when a credential's caller is refused, by RPC and credential: they need not be checked to be refused again. */
   readonly #refusedUntilMs = new Map<string, number>();
 
   constructor(limits: AdmissionLimits) {
     this.#limits = limits;
     this.#calls = new Map(Object.entries(limits.callRates).map(([rpc, rate]) => [rpc, new RateLimiter(rate)]));
-    this.#failures = new RateLimiter(limits.failedVerificationRate);
+    this.#badCredentials = new RateLimiter(limits.failedCredentialRate);
+    this.#deadTokens = new RateLimiter(limits.failedVerificationRate);
   }
 
-  /** Looks at a call before anybody is asked whose it is. Throws OVERLOADED or RATE_LIMITED. */
-  enter({ rpc, peer, credential }: Arrival): void {
-    const nowMs = performance.now();
-    if (this.#running >= this.#limits.maxConcurrentCalls) throw overloaded();
-    refuseFor(this.#failures.waitMs(peer, nowMs));
-    if (credential !== undefined) this.#refuseKnown(rpc + credential, nowMs);
-  }
-
-  /** Lets the caller's handler run. Throws OVERLOADED or RATE_LIMITED; otherwise it must `leave` in the end. */
-  admit({ rpc, credential }: Arrival, caller: Principal): void {
-    const nowMs = performance.now();
-    const key = keyOf(caller);
-    const running = this.#runningOf.get(key) ?? 0;
+  /** Looks at a call before anybody is asked whose it is. Throws OVERLOADED or RATE_LIMITED; otherwise `leave` in the end. */
+  enter(arrival: Arrival): Visit {
+    const { rpc, peer, credential } = arrival;
     const { maxConcurrentCalls, maxConcurrentCallsPerCaller } = this.#limits;
-    if (running >= maxConcurrentCallsPerCaller || this.#running >= maxConcurrentCalls) throw overloaded();
+    const nowMs = performance.now();
+    // Twice as many, so that those who are only looked at leave room for the others.
+    if (this.#entered.total >= 2 * maxConcurrentCalls) throw new ApiTokenError("OVERLOADED");
+    if (credential !== undefined) {
+      refuseFor(this.#badCredentials.waitMs(peer, nowMs));
+      if (this.#refusedUntilMs.size > 0) this.#refuseKnown(rpc + credential, nowMs);
+      if (this.#entered.of(credential) >= maxConcurrentCallsPerCaller) throw new ApiTokenError("OVERLOADED");
+    }
+    this.#entered.add(credential);
+    return new Visit(this, arrival, nowMs);
+  }
+
+  /** Lets the caller's handler run: the keys that it runs under. Throws OVERLOADED or RATE_LIMITED. */
+  admit({ rpc, weight, peer, credential }: Arrival, caller: Principal, nowMs: number): readonly string[] {
+    const { maxConcurrentCalls, maxConcurrentCallsPerCaller } = this.#limits;
+    const { kind, organizationId, userId, actor } = caller;
+    // A service is told apart by the user that it acts for, so that one user of a portal does not stop the others; all of
+    // its users together leave half of the room to the rest of the world.
+    const key = `${organizationId}\0${userId}\0${actor}`;
+    const isServiceFull = kind === "delegate" && this.#running.of(actor) >= maxConcurrentCalls / 2;
+    const isCallerFull = this.#running.of(key) >= maxConcurrentCallsPerCaller;
+    if (isServiceFull || isCallerFull || this.#running.total >= maxConcurrentCalls)
+      throw new ApiTokenError("OVERLOADED");
     const limiter = this.#calls.get(rpc);
     const waitMs = limiter?.waitMs(key, nowMs) ?? 0;
-    if (waitMs > 0 && credential !== undefined) this.#rememberRefused(rpc + credential, nowMs + waitMs);
+    if (waitMs > 0 && credential !== undefined) this.#rememberRefused(rpc + credential, nowMs + waitMs, nowMs);
     refuseFor(waitMs);
-    limiter?.take(key, nowMs);
-    this.#running += 1;
-    this.#runningOf.set(key, running + 1);
+    if (rpc === "VerifyToken") refuseFor(this.#deadTokens.waitMs(peer + key, nowMs));
+    limiter?.take(key, nowMs, weight);
+    const keys = kind === "delegate" ? [key, actor] : [key];
+    this.#running.add(...keys);
+    return keys;
   }
 
-  leave(caller: Principal): void {
-    const key = keyOf(caller);
-    const running = this.#runningOf.get(key) ?? 0;
-    this.#running -= 1;
-    if (running > 1) this.#runningOf.set(key, running - 1);
-    else this.#runningOf.delete(key);
+  /** Counts a bad credential, or a dead token that the caller with these keys asked about. */
+  fail({ peer }: Arrival, keys: readonly string[]): void {
+    const [key] = keys;
+    if (key === undefined) this.#badCredentials.take(peer, performance.now());
+    else this.#deadTokens.take(peer + key, performance.now());
   }
 
-  /** Counts a bad credential or a dead token. */
-  fail({ peer }: Arrival): void {
-    this.#failures.take(peer, performance.now());
+  leave({ credential }: Arrival, keys: readonly string[]): void {
+    this.#entered.remove(credential);
+    if (keys.length > 0) this.#running.remove(...keys);
   }
 
   #refuseKnown(key: string, nowMs: number): void {
@@ -100,19 +119,65 @@ export class Admission {
     else refuseFor(untilMs - nowMs);
   }
 
-  #rememberRefused(key: string, untilMs: number): void {
-    if (this.#refusedUntilMs.size >= MAX_REFUSED_CREDENTIALS) this.#refusedUntilMs.clear();
+  #rememberRefused(key: string, untilMs: number, nowMs: number): void {
+    for (const [other, otherUntilMs] of this.#refusedUntilMs) {
+      if (otherUntilMs <= nowMs || this.#refusedUntilMs.size >= MAX_REFUSED_CREDENTIALS)
+        this.#refusedUntilMs.delete(other);
+    }
     this.#refusedUntilMs.set(key, untilMs);
   }
 }
 
-/** A service is told apart by the user that it acts for, so that one user of a portal does not stop the others. */
-function keyOf({ organizationId, userId, actor }: Principal): string {
-  return `${organizationId}\0${userId}\0${actor}`;
+/** One call that has entered. */
+export class Visit {
+  readonly #admission: Admission;
+  readonly #arrival: Arrival;
+  readonly #nowMs: number;
+  #keys: readonly string[] = [];
+
+  constructor(admission: Admission, arrival: Arrival, nowMs: number) {
+    this.#admission = admission;
+    this.#arrival = arrival;
+    this.#nowMs = nowMs;
+  }
+
+  /** Throws OVERLOADED or RATE_LIMITED. */
+  admit(caller: Principal): void {
+    this.#keys = this.#admission.admit(this.#arrival, caller, this.#nowMs);
+  }
+
+  fail(): void {
+    this.#admission.fail(this.#arrival, this.#keys);
+  }
+
+  leave(): void {
+    this.#admission.leave(this.#arrival, this.#keys);
+  }
 }
 
-function overloaded(): ApiTokenError {
-  return new ApiTokenError("OVERLOADED", { retryAfterMs: OVERLOADED_RETRY_MS });
+/** How many there are, in all and under each key. */
+class Counter {
+  readonly #of = new Map<string, number>();
+  total = 0;
+
+  of(key: string): number {
+    return this.#of.get(key) ?? 0;
+  }
+
+  add(...keys: readonly (string | undefined)[]): void {
+    this.total += 1;
+    for (const key of keys) if (key !== undefined) this.#of.set(key, this.of(key) + 1);
+  }
+
+  remove(...keys: readonly (string | undefined)[]): void {
+    this.total -= 1;
+    for (const key of keys) {
+      if (key === undefined) continue;
+      const rest = this.of(key) - 1;
+      if (rest > 0) this.#of.set(key, rest);
+      else this.#of.delete(key);
+    }
+  }
 }
 
 function refuseFor(waitMs: number): void {

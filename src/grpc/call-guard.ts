@@ -21,6 +21,7 @@ export interface CallGuardOptions {
   readonly maxMetadataBytes: number;
   /** Calls that one address may have open, half-sent ones too, and streams that all may. */
   readonly maxOpenCalls: number;
+  readonly countRefused: (reason: "OVERLOADED") => void;
   readonly log: Logger;
 }
 
@@ -49,7 +50,6 @@ export class CallGuard {
     const peer = peerOf(call);
     let timer: NodeJS.Timeout | undefined;
     const endIn = (ms: number) => {
-      clearTimeout(timer);
       timer = setTimeout(() => {
         this.#refuse(call, path, "DEADLINE_EXCEEDED");
         setTimeout(() => closeStream(call), FAREWELL_MS).unref();
@@ -70,8 +70,11 @@ export class CallGuard {
       },
     };
     if (isStream) {
+      let hasBegun = false;
       listener.onReceiveMessage = (message, next) => {
-        endIn(MAX_STREAM_MS);
+        if (!hasBegun) clearTimeout(timer);
+        if (!hasBegun) endIn(MAX_STREAM_MS);
+        hasBegun = true;
         next(message);
       };
     }
@@ -89,7 +92,10 @@ export class CallGuard {
     this.#openOf.set(peer, ofPeer);
     if (isStream) this.#openStreams.add(call);
     else this.#openUnary += 1;
-    return Math.max(ofPeer, this.#openStreams.size) > this.#options.maxOpenCalls ? "OVERLOADED" : undefined;
+    const { maxOpenCalls } = this.#options;
+    // Streams of one address leave room for those of others.
+    const isStreamsFull = isStream && (this.#openStreams.size > maxOpenCalls || ofPeer > maxOpenCalls / 4);
+    return isStreamsFull || ofPeer > maxOpenCalls ? "OVERLOADED" : undefined;
   }
 
   #close(call: ServerInterceptingCallInterface, isStream: boolean, peer: string): void {
@@ -108,6 +114,7 @@ export class CallGuard {
   /** Refuses what no handler has seen, or has not answered in time. */
   #refuse(call: ServerInterceptingCallInterface, method: string, reason: Reason): void {
     const status = statusOf(new ApiTokenError(reason));
+    if (reason === "OVERLOADED") this.#options.countRefused(reason);
     this.#options.log.info({ method, status: Status[status.code], reason, peer: peerOf(call) }, "call");
     call.sendStatus(status);
   }

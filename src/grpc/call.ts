@@ -13,7 +13,8 @@ import {
 import type { Logger } from "pino";
 import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
-import type { Admission, RpcName } from "./admission.js";
+import type { Admission, RpcName, Visit } from "./admission.js";
+import { clientCertificateOf } from "./grpc-js.js";
 import { internalStatus, statusOf } from "./status.js";
 
 /** What the pipeline needs of the rest of the program. */
@@ -26,42 +27,46 @@ export interface Pipeline {
   readonly log: Logger;
 }
 
-/**
- * Turns a function of request and caller into a grpc-js handler. `isFailure`: an answer that counts like a bad credential,
- * so that nobody can ask for many.
- */
+/** How admission looks at an RPC, where it is not like the others. */
+export interface Weighing<Request, Response> {
+  /** How many calls a request counts for. */
+  readonly weigh?: (request: Request) => number;
+  /** An answer of which nobody may have many. */
+  readonly isFailure?: (response: Response) => boolean;
+}
+
+/** Turns a function of request and caller into a grpc-js handler. */
 export function unary<Request, Response>(
   { identify, admission, countRefused, log }: Pipeline,
   rpc: RpcName,
   handle: (request: Request, caller: Principal) => Promise<Response>,
-  isFailure: (response: Response) => boolean = () => false,
+  { weigh = () => 1, isFailure = () => false }: Weighing<Request, Response> = {},
 ): handleUnaryCall<Request, Response> {
   async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
     const startMs = performance.now();
     const callId = nextCallId();
     const peer = peerOf(call);
     const [credential] = call.metadata.get("authorization");
-    const arrival = { rpc, peer, credential: credential?.toString() };
+    let visit: Visit | undefined;
     let caller: Principal | undefined;
-    let isAdmitted = false;
     let failure: unknown;
     let status = OK;
     try {
-      admission.enter(arrival);
-      caller = await identify(call.metadata, call.getAuthContext().sslPeerCertificate);
-      admission.admit(arrival, caller);
-      isAdmitted = true;
+      visit = admission.enter({ rpc, weight: weigh(call.request), peer, credential: credential?.toString() });
+      caller = await identify(call.metadata, clientCertificateOf(call));
+      visit.admit(caller);
       const response = await handle(call.request, caller);
-      if (isFailure(response)) admission.fail(arrival);
+      if (isFailure(response)) visit.fail();
       callback(null, response);
     } catch (error) {
       failure = error;
-      if (isRefusal(error, "UNAUTHENTICATED")) admission.fail(arrival);
+      if (isRefusal(error, "UNAUTHENTICATED")) visit?.fail();
       if (isRefusal(error, "RATE_LIMITED") || isRefusal(error, "OVERLOADED")) countRefused(error.reason);
       status = error instanceof ApiTokenError ? statusOf(error) : internalStatus(callId);
       callback(status);
+    } finally {
+      visit?.leave();
     }
-    if (caller !== undefined && isAdmitted) admission.leave(caller);
     const line = {
       call_id: callId,
       method: call.getPath(),

@@ -76,8 +76,11 @@ class CertificateSource implements experimental.CertificateProvider {
         this.#log.info("the TLS certificates were replaced");
       }
       this.#wasGood = true;
-    } catch {
-      if (this.#wasGood) this.#log.warn("the TLS files cannot be used as they are now; the last good ones stay in use");
+    } catch (error) {
+      // Node's words for what is wrong with a file: its path where it cannot be read, never its content.
+      const cause = error instanceof Error ? error.message : "unknown";
+      if (this.#wasGood)
+        this.#log.warn({ cause }, "the TLS files cannot be used as they are now; the last good ones stay in use");
       this.#wasGood = false;
     }
   }

@@ -3,6 +3,7 @@
 import type { EventEmitter } from "node:events";
 import { constants, type IncomingHttpHeaders } from "node:http2";
 import { Duplex } from "node:stream";
+import type { PeerCertificate } from "node:tls";
 import { type Server, type ServerInterceptingCallInterface, setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { Reason } from "../domain/errors.js";
@@ -51,18 +52,53 @@ export function onHttp2Server(server: Server, tell: (http2Server: EventEmitter) 
 }
 
 /**
- * Node keeps only the first of several `authorization` headers, and grpc-js drops values that are not printable ASCII, so
- * that nobody would know of them: such a header becomes an empty one, which is no credential and names nobody.
+ * Node keeps only the first of several `authorization` headers, grpc-js drops values that are not printable ASCII, and takes
+ * any part of a `grpc-timeout` for a good one. Such a header becomes an empty one, which is no credential, names nobody and
+ * is no time. Times that overflow grpc-js's timer become one that is longer than any call lasts here.
  */
 export function showUnusableHeaders(http2Server: EventEmitter): void {
   const show = (_stream: unknown, headers: IncomingHttpHeaders, _flags: unknown, rawHeaders: readonly string[]) => {
+    let credentials = 0;
     for (let at = 0; at < rawHeaders.length; at += 2) {
-      const [name = "", value = ""] = [rawHeaders[at], rawHeaders[at + 1]];
-      const isDoubled = name === "authorization" && rawHeaders.lastIndexOf(name) !== at;
-      if (isDoubled || (!name.startsWith(":") && !/^[ -~]*$/.test(value))) headers[name] = "";
+      const name = rawHeaders[at] ?? "";
+      const value = rawHeaders[at + 1] ?? "";
+      if (name === "authorization") credentials += 1;
+      if (name === "grpc-timeout") headers[name] = timeoutOf(value);
+      else if (!name.startsWith(":") && !/^[ -~]*$/.test(value)) headers[name] = "";
     }
+    if (credentials > 1) headers.authorization = "";
   };
   http2Server.prependListener("stream", show);
+}
+
+const HOURS_OF_UNIT: Readonly<Record<string, number>> = { H: 1, M: 1 / 60, S: 1 / 3600, m: 0, u: 0, n: 0 };
+const MAX_HOURS = 2;
+
+function timeoutOf(value: string): string {
+  const [, amount, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(value) ?? [];
+  if (amount === undefined) return "";
+  return Number(amount) * (HOURS_OF_UNIT[unit] ?? 0) > MAX_HOURS ? `${MAX_HOURS}H` : value;
+}
+
+const certificates = new WeakMap<object, PeerCertificate | undefined>();
+
+/** The client certificate of a call, which grpc-js would take apart anew for every call of a connection. */
+export function clientCertificateOf(call: {
+  getAuthContext(): { readonly sslPeerCertificate?: PeerCertificate | undefined };
+}): PeerCertificate | undefined {
+  const session = sessionOf(call);
+  if (session === undefined) return call.getAuthContext().sslPeerCertificate;
+  if (!certificates.has(session)) certificates.set(session, call.getAuthContext().sslPeerCertificate);
+  return certificates.get(session);
+}
+
+/** A call, seen by a handler or an interceptor, is wrapped around the one that has the stream. */
+function sessionOf(call: object): object | undefined {
+  const inner: unknown = Reflect.get(call, "call") ?? Reflect.get(call, "nextCall");
+  if (typeof inner === "object" && inner !== null) return sessionOf(inner);
+  const stream: unknown = Reflect.get(call, "stream");
+  const session: unknown = typeof stream === "object" && stream !== null ? Reflect.get(stream, "session") : undefined;
+  return typeof session === "object" && session !== null ? session : undefined;
 }
 
 /** An answer that its client does not read is waited for without limit: closes the stream whatever is left in it. */

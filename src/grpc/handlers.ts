@@ -4,6 +4,7 @@ import {
   InactiveReason,
   type TokenVerificationServiceServer,
 } from "../../gen/apitoken/v1/token_verification_service.js";
+import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from "../domain/token.js";
 import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import { type Pipeline, unary } from "./call.js";
@@ -17,10 +18,15 @@ export function apiTokenHandlers(pipeline: Pipeline, tokens: TokenService): ApiT
     getToken: unary(pipeline, "GetToken", async (request, caller) => ({
       apiToken: apiToken(await tokens.get(caller, request)),
     })),
-    listTokens: unary(pipeline, "ListTokens", async (request, caller) => {
-      const page = await tokens.list(caller, request);
-      return { apiTokens: page.tokens.map(apiToken), nextPageToken: page.nextPageToken };
-    }),
+    listTokens: unary(
+      pipeline,
+      "ListTokens",
+      async (request, caller) => {
+        const page = await tokens.list(caller, request);
+        return { apiTokens: page.tokens.map(apiToken), nextPageToken: page.nextPageToken };
+      },
+      { weigh: ({ pageSize }) => Math.max(1, Math.min(pageSize, MAX_PAGE_SIZE) / DEFAULT_PAGE_SIZE) },
+    ),
     renewToken: unary(pipeline, "RenewToken", async (request, caller) =>
       issuedToken(await tokens.renew(caller, request)),
     ),
@@ -41,7 +47,7 @@ export function tokenVerificationHandlers(pipeline: Pipeline, verifier: TokenVer
       "VerifyToken",
       async (request, caller) => verification(await verifier.verify(caller, request.token)),
       // What is not a token at all costs no Redis call and tells nothing.
-      ({ active, reason }) => !active && reason !== InactiveReason.INACTIVE_REASON_MALFORMED,
+      { isFailure: ({ active, reason }) => !active && reason !== InactiveReason.INACTIVE_REASON_MALFORMED },
     ),
   };
 }

@@ -15,17 +15,18 @@ export class RateLimiter {
     this.#intervalMs = 1000 / perSecond;
   }
 
-  /** How long the key has to wait before it may take one; 0 when it may now. */
+  /** How long the key has to wait before it may take something; 0 when it may now. */
   waitMs(key: string, nowMs: number): number {
-    const evenAtMs = Math.max(this.#evenAtMs.get(key) ?? nowMs, nowMs);
+    const evenAtMs = this.#evenAtMs.get(key) ?? nowMs;
     return Math.max(0, evenAtMs + this.#intervalMs - nowMs - BURST_MS);
   }
 
-  take(key: string, nowMs: number): void {
+  /** Takes one, or `weight` of them, of which all but the first may be made up for later. */
+  take(key: string, nowMs: number, weight = 1): void {
     const evenAtMs = Math.max(this.#evenAtMs.get(key) ?? nowMs, nowMs);
     // Taken out first, so that the map's order is that of the last takings.
     this.#evenAtMs.delete(key);
-    this.#evenAtMs.set(key, evenAtMs + this.#intervalMs);
+    this.#evenAtMs.set(key, evenAtMs + weight * this.#intervalMs);
     if (this.#evenAtMs.size <= MAX_KEYS) return;
     const [oldest = key] = this.#evenAtMs.keys();
     this.#evenAtMs.delete(oldest);

@@ -103,7 +103,8 @@ function extraDetails({ reason, message, violations, retryAfterMs = 1000 }: ApiT
 }
 
 function durationOf(ms: number) {
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.ceil(ms % 1000) * 1_000_000 };
+  const wholeMs = Math.ceil(ms);
+  return { seconds: BigInt(Math.floor(wholeMs / 1000)), nanos: (wholeMs % 1000) * 1_000_000 };
 }
 
 function fieldViolation({ field, description }: Violation) {

@@ -3,7 +3,7 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { afterEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { userPrincipal } from "../../src/domain/access.js";
+import { servicePrincipal, userPrincipal } from "../../src/domain/access.js";
 import { ApiTokenError } from "../../src/domain/errors.js";
 import { Admission, DEFAULT_CALL_RATES } from "../../src/grpc/admission.js";
 import { RateLimiter } from "../../src/grpc/rate-limiter.js";
@@ -43,6 +43,78 @@ test("a caller beyond its rate is refused without a Redis command, with the time
   await expect(tokens.getToken({ name: "a" }, { organization: "other" })).rejects.toMatchObject({ code: "NOT_FOUND" });
   await tokens.listTokens({});
   await eventually(async () => expect((await tokens.getToken({ name: "a" })).apiToken?.name).toBe("a"));
+});
+
+test("a list of a thousand counts for twenty of fifty, and what is left is made up for", async () => {
+  service = await startService({ CALL_RATES: "ListTokens=4" });
+  const { tokens } = service;
+  await tokens.listTokens({ pageSize: 1000 });
+  await expect(tokens.listTokens({})).rejects.toMatchObject(RATE_LIMITED);
+  await eventually(() => tokens.listTokens({}));
+});
+
+test("an address that presents too many bad credentials is refused others, and calls without them go on", async () => {
+  service = await startService({ FAILED_CREDENTIAL_RATE: "1" }, async (metadata) => {
+    if (metadata.get("authorization").length > 0) throw new ApiTokenError("UNAUTHENTICATED");
+    return userPrincipal({ organizationId: "acme", userId: "alice" }, { isAdministrator: false, roles: "all" });
+  });
+  const { tokens } = service;
+  const bad = { authorization: "Bearer x" };
+  for (let i = 0; i < 5; i += 1) {
+    await expect(tokens.listTokens({}, bad)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+  }
+  await expect(tokens.listTokens({}, bad)).rejects.toMatchObject(RATE_LIMITED);
+  await tokens.listTokens({});
+});
+
+test("a flood by one caller leaves another's calls alone, and its refusals come at once", async () => {
+  service = await startService({ CALL_RATES: "GetToken=10" });
+  const { tokens } = service;
+  await tokens.createToken({ name: "a" });
+  const flood = { isOn: true, refusalMs: [] as number[] };
+  const flooder = async () => {
+    while (flood.isOn) {
+      const startMs = performance.now();
+      await tokens.getToken({ name: "a" }).catch(() => flood.refusalMs.push(performance.now() - startMs));
+    }
+  };
+  const flooders = Array.from({ length: 20 }, flooder);
+  for (let i = 0; i < 100; i += 1) await tokens.listTokens({}, { user: "bob" });
+  flood.isOn = false;
+  await Promise.all(flooders);
+  expect(flood.refusalMs.length).toBeGreaterThan(100);
+  expect(flood.refusalMs.sort((a, b) => a - b)[Math.floor(flood.refusalMs.length / 2)]).toBeLessThan(20);
+});
+
+test("the users of one service leave half of the room to others", async () => {
+  service = await startService({ MAX_CONCURRENT_CALLS: "8" }, async (metadata) => {
+    const [user = ""] = metadata.get("x-user-id").map(String);
+    const owner = { organizationId: "acme", userId: user };
+    if (user === "alice") return userPrincipal(owner, { isAdministrator: false, roles: "all" });
+    return servicePrincipal("spiffe://example.org/portal", new Set(["act-for-users"]), owner);
+  });
+  const { tokens, redis } = service;
+  await redis.connection.reads.client("PAUSE", 300, "ALL");
+  const users = [...Array.from({ length: 7 }, (_, i) => `user-${i}`), "alice"];
+  const answers = await Promise.all(
+    users.map((user) =>
+      tokens.listTokens({}, { user }).then(
+        () => "OK",
+        (error: RpcError) => error.reason,
+      ),
+    ),
+  );
+  expect(answers).toEqual(["OK", "OK", "OK", "OK", "OVERLOADED", "OVERLOADED", "OVERLOADED", "OK"]);
+});
+
+test("streams of one address leave room for others", async () => {
+  service = await startService({ MAX_CONCURRENT_CALLS: "4" });
+  const session = connectHttp2(`http://${service.address}`);
+  const statuses: (string | undefined)[] = [];
+  for (let i = 0; i < 6; i += 1) openCall(session, (status) => statuses.push(status), "/grpc.health.v1.Health/Watch");
+  await eventually(() => expect(statuses).toEqual(["8", "8"]));
+  await service.tokens.listTokens({});
+  session.destroy();
 });
 
 test("handlers that run are counted in all and for each caller, and beyond it calls are shed at once", async () => {
@@ -127,8 +199,11 @@ test("connections beyond the limit of one address are closed, and there is room 
   });
 });
 
-function openCall(session: ClientHttp2Session, onStatus: (status: string | undefined) => void): void {
-  const path = "/apitoken.v1.ApiTokenService/ListTokens";
+function openCall(
+  session: ClientHttp2Session,
+  onStatus: (status: string | undefined) => void,
+  path = "/apitoken.v1.ApiTokenService/ListTokens",
+): void {
   session
     .request(
       { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" },
@@ -144,20 +219,22 @@ test("a credential whose caller is refused is refused before it is looked up aga
     maxConcurrentCalls: 10,
     maxConcurrentCallsPerCaller: 10,
     callRates: { ...DEFAULT_CALL_RATES, GetToken: 1 },
+    failedCredentialRate: 1,
     failedVerificationRate: 1,
   });
-  const arrival = { rpc: "GetToken", peer: "::1", credential: "Bearer x" } as const;
+  const arrival = { rpc: "GetToken", weight: 1, peer: "::1", credential: "Bearer x" } as const;
   const alice = userPrincipal({ organizationId: "acme", userId: "alice" }, { isAdministrator: false, roles: "all" });
   for (let i = 0; i < 5; i += 1) {
-    admission.enter(arrival);
-    admission.admit(arrival, alice);
-    admission.leave(alice);
+    const visit = admission.enter(arrival);
+    visit.admit(alice);
+    visit.leave();
   }
-  admission.enter(arrival);
-  expect(() => admission.admit(arrival, alice)).toThrow(ApiTokenError);
+  const visit = admission.enter(arrival);
+  expect(() => visit.admit(alice)).toThrow(ApiTokenError);
+  visit.leave();
   expect(() => admission.enter(arrival)).toThrow("too many calls in a short time");
-  admission.enter({ ...arrival, credential: "Bearer y" });
-  admission.enter({ ...arrival, rpc: "ListTokens" });
+  admission.enter({ ...arrival, credential: "Bearer y" }).leave();
+  admission.enter({ ...arrival, rpc: "ListTokens" }).leave();
 });
 
 test("whatever the times, a key takes no more than its rate and five seconds' worth, and what it may take it gets", () => {

@@ -2,6 +2,7 @@
 // another one. A new RPC without a row does not compile.
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import {
+  type CallerKind,
   type Grant,
   type Principal,
   servicePrincipal,
@@ -14,77 +15,102 @@ import type { RpcName } from "../../src/grpc/admission.js";
 import { RedisTokenStore } from "../../src/redis/redis-token-store.js";
 import { RpcError, type Service, startService } from "../harness.js";
 
-const CALLERS = [
-  ...["user", "administrator", "user with verify", "service", "service with verify", "delegate"],
-  ...["token: self", "token: owner", "token with a role: owner", "token: none"],
-] as const;
-type Caller = (typeof CALLERS)[number];
+/** Every kind of caller that the rules tell apart, and who is one. */
+const CALLERS = {
+  user: ["user", "user with verify"],
+  administrator: ["administrator", "administrator with verify"],
+  service: ["service", "service with verify"],
+  delegate: ["delegate", "delegate with verify"],
+  selfToken: ["token: self", "token with a role: owner", "previous secret: owner"],
+  ownerToken: ["token: owner"],
+  idleToken: ["token: none"],
+} as const satisfies Readonly<Record<CallerKind, readonly string[]>>;
+type Caller = (typeof CALLERS)[CallerKind][number];
 
-type Outcome = "OK" | "NOT_FOUND" | "PERMISSION_DENIED" | "-";
+type Outcome = "OK" | "NOT_FOUND" | "PERMISSION_DENIED" | "ABORTED" | "-";
 /** On the token that was presented, on others of the same user, of another user of the organization, of another organization. */
 type Row = readonly [itself: Outcome, own: Outcome, sameOrganization: Outcome, otherOrganization: Outcome];
 
 const NOBODY: Row = ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"];
 const NOTHING: Row = ["PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"];
+const EVERYTHING: Row = ["OK", "OK", "OK", "OK"];
 const OWN_CREATION: Row = ["-", "OK", "-", "-"];
 const NO_CREATION: Row = ["-", "PERMISSION_DENIED", "-", "-"];
 
 /** RPCs on one token, by its name. */
 const BY_NAME: Readonly<Record<Caller, Row>> = {
   user: ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
-  administrator: ["-", "OK", "OK", "NOT_FOUND"],
   "user with verify": ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
+  administrator: ["-", "OK", "OK", "NOT_FOUND"],
+  "administrator with verify": ["-", "OK", "OK", "NOT_FOUND"],
   service: NOBODY,
   "service with verify": NOBODY,
   delegate: ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
+  "delegate with verify": ["-", "OK", "NOT_FOUND", "NOT_FOUND"],
   "token: self": ["OK", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"],
   "token: owner": ["OK", "OK", "NOT_FOUND", "NOT_FOUND"],
   "token with a role: owner": ["OK", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"],
+  "previous secret: owner": ["OK", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"],
   "token: none": NOTHING,
+};
+
+/** A previous secret changes nothing, not even itself. */
+const CHANGES: typeof BY_NAME = {
+  ...BY_NAME,
+  "previous secret: owner": ["ABORTED", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND"],
 };
 
 /** Lists; an administrator sees an empty one of a user whom only another organization has. */
 const LISTS: Readonly<Record<Caller, Row>> = {
   user: ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
-  administrator: ["-", "OK", "OK", "OK"],
   "user with verify": ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  administrator: ["-", "OK", "OK", "OK"],
+  "administrator with verify": ["-", "OK", "OK", "OK"],
   service: NOBODY,
   "service with verify": NOBODY,
   delegate: ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  "delegate with verify": ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
   "token: self": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
   "token: owner": ["-", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"],
   "token with a role: owner": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
+  "previous secret: owner": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
   "token: none": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
 };
 
 const MATRIX: Readonly<Record<RpcName, Readonly<Record<Caller, Row>>>> = {
   CreateToken: {
     user: OWN_CREATION,
-    administrator: OWN_CREATION,
     "user with verify": OWN_CREATION,
+    administrator: OWN_CREATION,
+    "administrator with verify": OWN_CREATION,
     service: NO_CREATION,
     "service with verify": NO_CREATION,
     delegate: OWN_CREATION,
+    "delegate with verify": OWN_CREATION,
     "token: self": NO_CREATION,
-    "token: owner": NO_CREATION,
     "token with a role: owner": NO_CREATION,
+    "previous secret: owner": NO_CREATION,
+    "token: owner": NO_CREATION,
     "token: none": NO_CREATION,
   },
   GetToken: BY_NAME,
-  RenewToken: BY_NAME,
-  RevokeToken: BY_NAME,
+  RenewToken: CHANGES,
+  RevokeToken: CHANGES,
   ListTokens: LISTS,
   ListTokenEvents: LISTS,
   VerifyToken: {
     user: NOTHING,
+    "user with verify": EVERYTHING,
     administrator: NOTHING,
-    "user with verify": ["OK", "OK", "OK", "OK"],
+    "administrator with verify": EVERYTHING,
     service: NOTHING,
-    "service with verify": ["OK", "OK", "OK", "OK"],
+    "service with verify": EVERYTHING,
     delegate: NOTHING,
+    "delegate with verify": EVERYTHING,
     "token: self": NOTHING,
-    "token: owner": NOTHING,
     "token with a role: owner": NOTHING,
+    "previous secret: owner": NOTHING,
+    "token: owner": NOTHING,
     "token: none": NOTHING,
   },
 };
@@ -102,7 +128,7 @@ let service: Service;
 let caller: Principal;
 let store: RedisTokenStore;
 beforeAll(async () => {
-  service = await startService({}, async () => caller);
+  service = await startService({ CALL_RATES: "CreateToken=10000" }, async () => caller);
   store = new RedisTokenStore(service.redis.connection, { lastUsedResolutionMs: 60_000, eventRetentionMs: 86_400_000 });
 });
 afterAll(() => service.stop());
@@ -123,30 +149,34 @@ async function createTargets(role: string) {
 
 async function principalOf(name: Caller): Promise<Principal> {
   const uri = "spiffe://example.org/service";
-  const grants = (...names: Grant[]) => new Set(names);
-  const token = async (reach: TokenReach) => {
+  const mayVerify = name.endsWith("with verify");
+  const grants = new Set<Grant>(mayVerify ? ["act-for-users", "verify"] : ["act-for-users"]);
+  const facts = { roles: "all" as const, ...(mayVerify ? { grants } : {}) };
+  const token = async (reach: TokenReach, secret: "current" | "previous" = "current") => {
     const itself = await store.get(ALICE, "itself");
     if (itself === undefined) throw new Error("there is no token to present");
-    return tokenPrincipal(itself, "current", reach);
+    return tokenPrincipal(itself, secret, reach);
   };
   switch (name) {
     case "user":
-      return asUser(ALICE);
-    case "administrator":
-      return userPrincipal(ALICE, { isAdministrator: true, roles: "all" });
     case "user with verify":
-      return userPrincipal(ALICE, { isAdministrator: false, roles: "all", grants: grants("verify") });
+      return userPrincipal(ALICE, { isAdministrator: false, ...facts });
+    case "administrator":
+    case "administrator with verify":
+      return userPrincipal(ALICE, { isAdministrator: true, ...facts });
     case "service":
-      return servicePrincipal(uri, grants("act-for-users"), undefined);
     case "service with verify":
-      return servicePrincipal(uri, grants("verify"), undefined);
+      return servicePrincipal(uri, grants, undefined);
     case "delegate":
-      return servicePrincipal(uri, grants("act-for-users"), ALICE);
+    case "delegate with verify":
+      return servicePrincipal(uri, grants, ALICE);
     case "token: self":
       return token("self");
     case "token: owner":
     case "token with a role: owner":
       return token("owner");
+    case "previous secret: owner":
+      return token("owner", "previous");
     case "token: none":
       return token("none");
   }
@@ -188,6 +218,7 @@ test.each(rows)("$rpc by a $name: $row", async ({ rpc, name, row }) => {
     if (expected === "-") continue;
     const tokens = await createTargets(name === "token with a role: owner" ? "reader" : "");
     caller = await principalOf(name);
+    expect(CALLERS[caller.kind]).toContain(name);
     const before = await contents();
     const error = await call(rpc, at, tokens, TARGETS[at]?.name ?? "").then(
       () => undefined,

@@ -25,7 +25,8 @@ export const TokenEventKind = {
   TOKEN_EVENT_KIND_REVOKED: 3,
   /**
    * TOKEN_EVENT_KIND_SUPERSEDED_USE - Somebody presented the secret from before the latest renewal, after its grace period: a client that was not
-   * switched, or a thief. Nothing was changed. At most one a minute for each token.
+   * switched, or a thief. Nothing was changed. At most one a minute for each token; none for older secrets, which are
+   * not known any more.
    */
   TOKEN_EVENT_KIND_SUPERSEDED_USE: 4,
   UNRECOGNIZED: -1,
@@ -140,8 +141,9 @@ export interface ApiToken {
 }
 
 /**
- * One thing that happened to a token, recorded in the same step that did it. Events outlive their token: they are kept
- * for the server's EVENT_RETENTION (400 days by default).
+ * One thing that happened to a token. A change is recorded in the same step that makes it, so that each acknowledged one
+ * has exactly one event; the use of a superseded secret changes nothing and is recorded right after it was noticed.
+ * Events outlive their token: they are kept for the server's EVENT_RETENTION (400 days by default).
  */
 export interface TokenEvent {
   /** What happened. */

@@ -1447,7 +1447,8 @@ export const ListTokenEventsResponse: MessageFns<ListTokenEventsResponse> = {
  * Manages API tokens. For owners, organization administrators and their tools.
  *
  * Every method may answer UNAUTHENTICATED (no or bad credential), PERMISSION_DENIED (known caller, action not
- * allowed), DEADLINE_EXCEEDED, UNAVAILABLE (reason STORE_UNAVAILABLE: nothing was changed; reason
+ * allowed), RESOURCE_EXHAUSTED (reasons RATE_LIMITED and OVERLOADED, with a RetryInfo, and REQUEST_TOO_LARGE),
+ * DEADLINE_EXCEEDED, UNAVAILABLE (reason STORE_UNAVAILABLE or ISSUER_UNAVAILABLE: nothing was changed; reason
  * OUTCOME_UNKNOWN: the change may or may not have happened) and INTERNAL. A field that breaks its limit is
  * INVALID_ARGUMENT with one BadRequest violation for each such field, and nothing is changed. What the caller
  * may not see is NOT_FOUND, the same as what does not exist.

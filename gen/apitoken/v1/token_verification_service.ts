@@ -138,7 +138,10 @@ export function inactiveReasonToJSON(object: InactiveReason): string {
 
 /** A token string to verify. */
 export interface VerifyTokenRequest {
-  /** The bearer string exactly as presented. Anything at all is a valid question; what is not a token is MALFORMED. */
+  /**
+   * The bearer string exactly as presented. Anything that is not larger than a message
+   * may be (64 KiB by default) is a valid question; what is not a token is MALFORMED.
+   */
   token: string;
 }
 
@@ -351,8 +354,9 @@ export type TokenVerificationServiceService = typeof TokenVerificationServiceSer
 export const TokenVerificationServiceService = {
   /**
    * Verifies one token string. A dead token is an answer (`active` = false with a `reason`), not an error.
-   * Statuses other than OK: UNAUTHENTICATED or PERMISSION_DENIED when the caller may not ask, UNAVAILABLE when the
-   * store cannot be asked (never taken for active: it fails closed), DEADLINE_EXCEEDED, INTERNAL.
+   * Statuses other than OK: UNAUTHENTICATED or PERMISSION_DENIED when the caller may not ask, RESOURCE_EXHAUSTED when
+   * it asks too much, UNAVAILABLE when the store cannot be asked (never taken for active: it fails closed),
+   * DEADLINE_EXCEEDED, INTERNAL.
    * Safe to retry.
    */
   verifyToken: {
@@ -369,8 +373,9 @@ export const TokenVerificationServiceService = {
 export interface TokenVerificationServiceServer extends UntypedServiceImplementation {
   /**
    * Verifies one token string. A dead token is an answer (`active` = false with a `reason`), not an error.
-   * Statuses other than OK: UNAUTHENTICATED or PERMISSION_DENIED when the caller may not ask, UNAVAILABLE when the
-   * store cannot be asked (never taken for active: it fails closed), DEADLINE_EXCEEDED, INTERNAL.
+   * Statuses other than OK: UNAUTHENTICATED or PERMISSION_DENIED when the caller may not ask, RESOURCE_EXHAUSTED when
+   * it asks too much, UNAVAILABLE when the store cannot be asked (never taken for active: it fails closed),
+   * DEADLINE_EXCEEDED, INTERNAL.
    * Safe to retry.
    */
   verifyToken: handleUnaryCall<VerifyTokenRequest, VerifyTokenResponse>;
@@ -379,8 +384,9 @@ export interface TokenVerificationServiceServer extends UntypedServiceImplementa
 export interface TokenVerificationServiceClient extends Client {
   /**
    * Verifies one token string. A dead token is an answer (`active` = false with a `reason`), not an error.
-   * Statuses other than OK: UNAUTHENTICATED or PERMISSION_DENIED when the caller may not ask, UNAVAILABLE when the
-   * store cannot be asked (never taken for active: it fails closed), DEADLINE_EXCEEDED, INTERNAL.
+   * Statuses other than OK: UNAUTHENTICATED or PERMISSION_DENIED when the caller may not ask, RESOURCE_EXHAUSTED when
+   * it asks too much, UNAVAILABLE when the store cannot be asked (never taken for active: it fails closed),
+   * DEADLINE_EXCEEDED, INTERNAL.
    * Safe to retry.
    */
   verifyToken(

@@ -9,8 +9,8 @@
 -- Answers {events, next}: next is the id of the last one looked at, or '' at the end.
 
 -- A call looks at most at so many events, so that it never holds Redis up for long.
-local LOOKED_AT_MOST = 2000
-local STEP = 200
+local LOOKED_AT_MOST = 500
+local STEP = 100
 local start, limit, organization, user, name, id = unpack(ARGV)
 limit = tonumber(limit)
 
