@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { Certificate } from "../certificates.js";
 import { clientCertificate, openSocket, SERVICES, type SecureService, startSecureService } from "../secure-service.js";
 import { clients } from "../server-process.js";
-import { authorizationRows, bearerRows, serviceRows, verifierRows } from "./credential-rows.js";
+import { authorizationRows, bearerRows, hostileRows, serviceRows, verifierRows } from "./credential-rows.js";
 import type { Target } from "./grpc.js";
 import type { Row } from "./row.js";
 import { expectNoTrace, run } from "./runner.js";
@@ -58,7 +58,8 @@ const byService = (certificate: () => Certificate) => runAt(() => service.mtlsAd
 
 const named = (rows: readonly Row[]) => rows.map((row) => [row.name, row] as const);
 
-test.each(named(bearerRows(known)))("the bearer's %s", byBearer);
+test.each(named(hostileRows(known)))("a JWT with %s is UNAUTHENTICATED, byte for byte as no credential", byBearer);
+test.each(named(bearerRows(known)))("the bearer's credential, %s", byBearer);
 test.each(named(authorizationRows(known)))("%s", byBearer);
 test.each(named(verifierRows()))(
   "%s",

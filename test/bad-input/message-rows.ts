@@ -129,7 +129,7 @@ export const MESSAGE_ROWS: readonly Row[] = [
   timeout("a timeout of nine digits", "100000000S", MALFORMED),
   timeout("a timeout of 400 digits", `${"9".repeat(400)}H`, MALFORMED),
   timeout("a timeout with a fraction", "1.5S", MALFORMED),
-  timeout("a timeout with something before it", ` 5${CANARY} 10S`, MALFORMED),
+  timeout("a timeout with something before it", `5${CANARY} 10S`, MALFORMED),
   timeout("two timeouts in one", "10S, 10S", MALFORMED),
   waiting("a timeout of 0", "0S", TOO_LONG),
   waiting("a timeout of a nanosecond", "1n", TOO_LONG),
