@@ -98,7 +98,7 @@ export function bearerRows(get: () => Credentials): Row[] {
     ),
     // What is larger than all metadata may be is refused before it is looked at.
     row("a JWT", "of 20 KB", async () => [bearer(await get().issuer.sign({ padding: "x".repeat(15_000) }))], TOO_LARGE),
-    row("a JWT", "of 64 KB", async () => [bearer(await get().issuer.sign({ padding: "x".repeat(48_000) }))], CLOSED),
+    row("a JWT", "of 64 KB", async () => [bearer(await get().issuer.sign({ padding: "x".repeat(48 * 1024) }))], CLOSED),
     ...Object.entries(BAD_HEADERS).flatMap(([name, of]) => both(name, authorization(of))),
     ...both("two authorization headers", (credential) => [bearer(credential), bearer(credential)]),
     ...both("before a bad one", (credential) => [bearer(credential), bearer(CANARY)]),
