@@ -123,6 +123,9 @@ export const HOSTILE_TOKENS: Readonly<Record<string, (issuer: Issuer) => Promise
   "its own x5u": (issuer) => signByOther(issuer, ({ kid }) => ({ kid, x5u: "https://attacker.example/x.pem" })),
   "a critical parameter that nobody knows": (issuer) =>
     issuer.sign({}, { header: { crit: [UNKNOWN_PARAMETER], [UNKNOWN_PARAMETER]: true } }),
+  "the type logout+jwt": (issuer) => issuer.sign({}, { header: { typ: "logout+jwt" } }),
+  "the type secevent+jwt": (issuer) => issuer.sign({}, { header: { typ: "secevent+jwt" } }),
+  "the type dpop+jwt": (issuer) => issuer.sign({}, { header: { typ: "dpop+jwt" } }),
   "an exp in the past": (issuer) => issuer.sign({}, { expiresInSeconds: -300 }),
   "no exp": (issuer) => issuer.sign({ exp: undefined }),
   "an exp that is text": (issuer) => issuer.sign({ exp: "9999999999" }),

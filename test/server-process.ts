@@ -8,41 +8,81 @@ import { eventually, rpcs } from "./harness.js";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
-/** A server process on a free port with the environment given, and what it has printed so far. */
+/** A line of the server's log. */
+export interface LogLine {
+  readonly msg: string;
+  readonly method?: string;
+  readonly status?: string;
+  readonly reason?: string;
+  readonly cause?: unknown;
+  readonly caller?: string;
+  readonly organization_id?: string;
+  readonly user_id?: string;
+}
+
+interface StartOptions {
+  readonly args?: readonly string[];
+  /** Whether the test's own variables are the server's too; true by default. */
+  readonly inherit?: boolean;
+  /** Program and arguments that run it. */
+  readonly command?: readonly string[];
+}
+
+/** A server process on a free port with the environment given, and what it has printed so far, as Latin-1. */
 export function startServerProcess(
   env: Readonly<Record<string, string>>,
-  command = [process.execPath, "dist/src/main.js"],
+  options: StartOptions | readonly string[] = {},
 ) {
-  const [program = "", ...args] = command;
-  const child = spawn(program, args, {
+  const {
+    args = [],
+    inherit = true,
+    command = [process.execPath, "dist/src/main.js"],
+  }: StartOptions = "length" in options ? { command: options } : options;
+  const [program = "", ...own] = command;
+  const child = spawn(program, [...own, ...args], {
     cwd: ROOT,
-    env: { ...process.env, NODE_ENV: "", LISTEN_ADDRESS: "127.0.0.1:0", ...env },
+    env: { ...(inherit && { ...process.env, NODE_ENV: "" }), LISTEN_ADDRESS: "127.0.0.1:0", ...env },
   });
   const printed = { stdout: "", stderr: "" };
-  child.stdout.on("data", (bytes: Buffer) => {
-    printed.stdout += bytes.toString();
-  });
-  child.stderr.on("data", (bytes: Buffer) => {
-    printed.stderr += bytes.toString();
-  });
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].on("data", (bytes: Buffer) => {
+      printed[name] += bytes.toString("latin1");
+    });
+  }
   const exited = new Promise<number | null>((done) => child.on("close", done));
-  const listening = () =>
+  const addresses = () =>
     eventually(() => {
-      const [, address] = /apitokend listens on (\S+) /.exec(printed.stdout) ?? [];
-      if (address === undefined) throw new Error(`not listening yet: ${printed.stdout}${printed.stderr}`);
-      return address;
+      const [, text] = /apitokend listens on (.+) and keeps /.exec(printed.stdout) ?? [];
+      if (text === undefined) throw new Error(`not listening yet: ${printed.stdout}${printed.stderr}`);
+      return text.split(" and ");
     }, 15_000);
-  return { child, printed, exited, listening };
+  return {
+    child,
+    printed,
+    exited,
+    /** All that it listens on: for bearers, for services. Rejects when it does not come to that. */
+    addresses,
+    listening: async () => (await addresses())[0] ?? "",
+    log: (): LogLine[] => {
+      const lines = printed.stderr.split("\n").slice(0, -1);
+      return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as LogLine);
+    },
+    /** Resolves with the exit code. */
+    stop: (signal: NodeJS.Signals = "SIGKILL") => {
+      child.kill(signal);
+      return exited;
+    },
+  };
 }
 
 export type ServerProcess = ReturnType<typeof startServerProcess>;
 
 /** Clients of both services on a connection of their own. */
-export function clients(address: string) {
+export function clients(address: string, channelCredentials = credentials.createInsecure()) {
   // grpc-js shares connections between clients of the same address and options unless told otherwise.
-  const options = { "grpc.use_local_subchannel_pool": 1 };
-  const tokens = new ApiTokenServiceClient(address, credentials.createInsecure(), options);
-  const verification = new TokenVerificationServiceClient(address, credentials.createInsecure(), options);
+  const options = { "grpc.use_local_subchannel_pool": 1, "grpc.ssl_target_name_override": "localhost" };
+  const tokens = new ApiTokenServiceClient(address, channelCredentials, options);
+  const verification = new TokenVerificationServiceClient(address, channelCredentials, options);
   const close = () => {
     tokens.close();
     verification.close();

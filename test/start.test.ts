@@ -1,21 +1,19 @@
 // The built server as a newcomer starts it: `npm start`, a request, a signal; and what it leaves behind.
-import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket, createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { eventually, startRedis, temporaryFolder } from "./harness.js";
-import { clients, startServerProcess } from "./server-process.js";
+import { clients, type ServerProcess, startServerProcess } from "./server-process.js";
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-const running = new Set<ChildProcess>();
+const running: ServerProcess[] = [];
 beforeEach(async () => {
   folder = await temporaryFolder();
 });
 afterEach(async () => {
-  for (const child of running) child.kill("SIGKILL");
-  running.clear();
+  for (const { child } of running.splice(0)) child.kill("SIGKILL");
   await eventually(() => expect(existsSync(join(folder.path, "data/redis.sock"))).toBe(false));
   await folder.remove();
 });
@@ -23,7 +21,7 @@ afterEach(async () => {
 /** A server process that keeps its data in the test's folder and does not outlive the test. */
 function start(env: Record<string, string>, command?: string[]) {
   const server = startServerProcess({ DATA_DIR: join(folder.path, "data"), ...env }, command);
-  running.add(server.child);
+  running.push(server);
   return server;
 }
 
@@ -33,16 +31,14 @@ test("npm start serves, tells a request to try, stops on SIGTERM, and the next s
   expect(first.printed.stdout).toContain("npx buf curl");
   const { token } = await one.tokens.createToken({ name: "my_token" });
   one.close();
-  first.child.kill("SIGTERM");
-  await first.exited;
+  await first.stop("SIGTERM");
   expect(existsSync(join(folder.path, "data/redis.sock"))).toBe(false);
 
   const second = start({});
   const two = clients(await second.listening());
   expect(await two.verification.verifyToken({ token })).toMatchObject({ active: true });
   two.close();
-  second.child.kill("SIGINT");
-  expect(await second.exited).toBe(0);
+  expect(await second.stop("SIGINT")).toBe(0);
 });
 
 test("a server that is SIGKILLed takes its Redis with it, and loses nothing that it acknowledged", async () => {
@@ -50,8 +46,7 @@ test("a server that is SIGKILLed takes its Redis with it, and loses nothing that
   const one = clients(await first.listening());
   const names = Array.from({ length: 50 }, (_, i) => `t${i}`);
   const created = await Promise.all(names.map((name) => one.tokens.createToken({ name })));
-  first.child.kill("SIGKILL");
-  await first.exited;
+  await first.stop("SIGKILL");
   one.close();
 
   const second = start({});
@@ -69,8 +64,7 @@ test("with REDIS_URL it uses that Redis and starts none", async () => {
   expect(await redis.connection.reads.keys("*:token:*")).toHaveLength(1);
   expect(existsSync(join(folder.path, "data"))).toBe(false);
   close();
-  server.child.kill("SIGTERM");
-  expect(await server.exited).toBe(0);
+  expect(await server.stop("SIGTERM")).toBe(0);
   await redis.stop();
 });
 
@@ -105,8 +99,7 @@ test("peers that hold their connections open do not hold the end of the server u
   stream.end(Buffer.alloc(5));
   await new Promise((resolve) => stream.once("response", resolve));
   const startMs = performance.now();
-  server.child.kill("SIGTERM");
-  expect(await server.exited).toBe(0);
+  expect(await server.stop("SIGTERM")).toBe(0);
   expect(performance.now() - startMs).toBeLessThan(5000);
   idle.destroy();
   session.destroy();
@@ -121,8 +114,7 @@ test("SIGTERM ends a server that is still starting", async () => {
   const server = start({ REDIS_URL: `unix://${path}` });
   await connected;
   const startMs = performance.now();
-  server.child.kill("SIGTERM");
-  await server.exited;
+  await server.stop("SIGTERM");
   expect(performance.now() - startMs).toBeLessThan(2000);
   silent.close();
 });
@@ -134,8 +126,7 @@ onLinux("a log that cannot be written costs lines, not the service", async () =>
   const { tokens, close } = clients(await server.listening());
   for (let i = 0; i < 50; i += 1) await tokens.listTokens({});
   close();
-  server.child.kill("SIGTERM");
-  expect(await server.exited).toBe(0);
+  expect(await server.stop("SIGTERM")).toBe(0);
 });
 
 onLinux("a reader of the log that stalls holds up neither calls nor the end", async () => {
@@ -183,8 +174,7 @@ test("no token, secret or request_id reaches the log, the standard output or Red
   const keys = await redis.connection.reads.keys("*");
   const stored = await Promise.all(keys.map((key) => redis.connection.reads.dump(key)));
   close();
-  server.child.kill("SIGTERM");
-  await server.exited;
+  await server.stop("SIGTERM");
   const everything = [server.printed.stdout, server.printed.stderr, ...keys, ...stored].join("\n");
   expect(server.printed.stderr).toContain("RenewToken");
   for (const secret of [token, renewed.token]) {

@@ -45,6 +45,7 @@ const ALGORITHM = "ERR_JOSE_ALG_NOT_ALLOWED";
 const NO_KEY = "ERR_JWKS_NO_MATCHING_KEY";
 const NO_JWT = "it is no JWT";
 const NOBODY = "the JWT names nobody";
+const OTHER_TYPE = "the JWT is of another type";
 
 /** What the log is told of each, which is all that tells them apart. */
 const CAUSES: Readonly<Record<string, string>> = {
@@ -60,6 +61,9 @@ const CAUSES: Readonly<Record<string, string>> = {
   "its own jku": NO_KEY,
   "its own x5u": NO_KEY,
   "a critical parameter that nobody knows": "ERR_JOSE_NOT_SUPPORTED",
+  "the type logout+jwt": OTHER_TYPE,
+  "the type secevent+jwt": OTHER_TYPE,
+  "the type dpop+jwt": OTHER_TYPE,
   "an exp in the past": EXPIRED,
   "no exp": CLAIM,
   "an exp that is text": CLAIM,
@@ -90,7 +94,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   padding: NO_JWT,
 };
 
-// 64 KB is what the header's limit is for: bearer-headers.test.ts.
+// 64 KB is what the limit of metadata is for.
 const HOSTILE = Object.entries(HOSTILE_TOKENS).filter(([title]) => title !== "64 KB");
 
 test.each(HOSTILE)("a JWT with %s lets nobody in, and the log's cause is a fixed word", async (title, make) => {
@@ -121,6 +125,13 @@ test.each(["RS256", "PS256", "ES256", "EdDSA"] as const)(
       grants: new Set(),
       token: undefined,
     });
+  },
+);
+
+test.each([undefined, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+JWT"])(
+  "a JWT of the type %s is good",
+  async (typ) => {
+    expect((await identify({}, { header: { typ } })).userId).toBe("alice");
   },
 );
 

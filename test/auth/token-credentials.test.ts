@@ -132,6 +132,18 @@ test("with TOKENS_MAY_MANAGE=owner a token with a role never reaches beyond itse
   await owner.tokens.revokeToken({ name }, next);
 });
 
+test("with TOKENS_MAY_MANAGE=owner a previous secret reaches only its own token", async () => {
+  const { name, alice, as, uid } = await issue(owner);
+  const sibling = await issue(owner);
+  const renewed = await owner.tokens.renewToken({ name, gracePeriod: { seconds: 60n, nanos: 0 } }, alice);
+  expect((await owner.tokens.getToken({ name }, as)).apiToken?.uid).toBe(uid);
+  await expectUnreachable(owner, as, [{ name: sibling.name, userId: "" }]);
+  await expect(owner.tokens.listTokens({}, as)).rejects.toMatchObject(PERMISSION_DENIED);
+  await expect(owner.tokens.listTokenEvents({ uid }, as)).rejects.toMatchObject(PERMISSION_DENIED);
+  await expect(owner.tokens.createToken({ name: "new" }, as)).rejects.toMatchObject(PERMISSION_DENIED);
+  await owner.tokens.revokeToken({ name: sibling.name }, bearer(renewed.token));
+});
+
 test("a token of an administrator has nothing of the administrator's reach", async () => {
   const admin = await owner.signIn({ sub: "admin", roles: ["organization-administrator"] });
   const { token } = await owner.tokens.createToken({ name: "admin's" }, admin);

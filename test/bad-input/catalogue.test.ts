@@ -27,8 +27,7 @@ beforeAll(async () => {
   address = await server.listening();
 });
 afterAll(async () => {
-  server.child.kill("SIGKILL");
-  await server.exited;
+  await server.stop();
   await redis.stop();
 });
 
@@ -81,7 +80,6 @@ test("the runner notices a wrong answer, input in the log, and a server that has
   await expect(runHere({ ...good, expected: [MALFORMED, CLOSED] })).rejects.toThrow("toMatchObject");
   const logged: Row = { ...good, act: () => exchange(target, { extra: [["x-user-id", CANARY]] }) };
   await expect(runHere(logged)).rejects.toThrow(CANARY.toLowerCase());
-  server.child.kill("SIGKILL");
-  await server.exited;
+  await server.stop();
   await expect(runHere(good)).rejects.toThrow("ECONNREFUSED");
 });

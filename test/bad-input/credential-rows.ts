@@ -1,9 +1,9 @@
-// Credentials that must not let anybody in: JWTs, API tokens, headers and certificates, and what nobody may reach with a
-// good one.
+// Credentials that must not let anybody in: JWTs, API tokens, headers, and what nobody may reach with a good one.
 import { ApiTokenServiceService } from "../../gen/apitoken/v1/api_token_service.js";
 import { formatToken, generateSecret, generateUid } from "../../src/domain/token-string.js";
 import { HOSTILE_TOKENS, type Issuer } from "../issuer.js";
-import { exchange, type Outcome, responseField, rpc, type Target } from "./grpc.js";
+import { NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED } from "../secure-service.js";
+import { exchange, METHODS, type Method, type Outcome, responseField, rpc, type Target } from "./grpc.js";
 import type { Header } from "./hpack.js";
 import { CANARY, CLOSED, OK, type Row, TOO_LARGE } from "./row.js";
 
@@ -14,100 +14,153 @@ export interface Credentials {
   present(credential: string): string;
 }
 
-export const UNAUTHENTICATED = {
-  code: "UNAUTHENTICATED",
-  reason: "UNAUTHENTICATED",
-  message: "a valid credential is required",
+/** The one answer to every fault of a credential, to the last byte of its details: a google.rpc.Status with an ErrorInfo. */
+const REFUSED = {
+  ...UNAUTHENTICATED,
+  details: Buffer.from(
+    "\x08\x10\x12\x1ea valid credential is required" +
+      "\x1a^\x0a(type.googleapis.com/google.rpc.ErrorInfo" +
+      "\x122\x0a\x0fUNAUTHENTICATED\x12\x0bapitoken.v1\x1a\x12\x0a\x09sql_state\x12\x0542501",
+    "latin1",
+  ),
 };
-const DENIED = { code: "PERMISSION_DENIED", reason: "INSUFFICIENT_PRIVILEGE", message: "the caller may not do this" };
-const NOT_FOUND = { code: "NOT_FOUND", reason: "TOKEN_NOT_FOUND", message: "the token does not exist or has expired" };
 
 const bearer = (credential: string): Header => ["authorization", `Bearer ${credential}`];
+const authorization = (of: (credential: string) => string) => (credential: string) =>
+  [["authorization", of(credential)]] as const;
+
+/** New, of alice, in the place of an older one. */
+async function issue(target: Target, jwt: Header, name: string): Promise<string> {
+  await rpc(target, "revokeToken", { name }, [jwt]);
+  return responseField(await rpc(target, "createToken", { name }, [jwt]), "token");
+}
+
+/** What is sent in the place of a good credential. */
+type Headers = (credential: string) => readonly Header[] | Promise<readonly Header[]>;
 
 export function bearerRows(get: () => Credentials): Row[] {
-  /** A call with these headers beside those that every call has. */
-  const headers = (
+  /** GetToken of a token of alice, by her or by the token itself. `end`: what happens to the token before. */
+  const row = (
+    kind: "a JWT" | "an API token",
     name: string,
-    of: (jwt: string) => readonly Header[],
-    expected: Row["expected"] = UNAUTHENTICATED,
-  ) => ({
-    name,
-    act: async (target: Target) => {
-      const jwt = get().present(await get().issuer.sign());
-      return exchange(target, { extra: of(jwt) });
+    of: Headers,
+    expected: Row["expected"] = REFUSED,
+    end: (target: Target, jwt: Header) => Promise<unknown> = async () => {},
+  ): Row => ({
+    name: `${kind}: ${name}`,
+    act: async (target) => {
+      const jwt = await get().issuer.sign();
+      const token = await issue(target, bearer(jwt), "credential");
+      await end(target, bearer(jwt));
+      const headers = await of(get().present(kind === "a JWT" ? jwt : token));
+      return rpc(target, "getToken", { name: "credential" }, headers);
     },
     expected,
   });
-  const apiToken = (name: string, of: (token: string) => string): Row => ({
+  const both = (name: string, of: Headers, expected?: Row["expected"]) => [
+    row("a JWT", name, of, expected),
+    row("an API token", name, of, expected),
+  ];
+  const token = (name: string, of: (token: string) => string) =>
+    row("an API token", name, (credential) => [bearer(get().present(of(credential)))]);
+  const nothing = (name: string, ...extra: readonly Header[]): Row => ({
     name,
-    act: async (target) => {
-      const jwt = bearer(await get().issuer.sign());
-      await rpc(target, "revokeToken", { name: "credential" }, [jwt]);
-      const token = responseField<string>(await rpc(target, "createToken", { name: "credential" }, [jwt]), "token");
-      return rpc(target, "getToken", { name: "credential" }, [bearer(get().present(of(token)))]);
-    },
-    expected: UNAUTHENTICATED,
+    act: (target) => exchange(target, { extra }),
+    expected: REFUSED,
   });
   return [
-    headers("a good JWT, to see that the rows below could pass", (jwt) => [bearer(jwt)], OK),
-    ...Object.entries(HOSTILE_TOKENS).map(([name, forge]) => ({
-      name: `a JWT with ${name}`,
-      act: async (target: Target) => {
-        const jwt = get().present(await forge(get().issuer));
-        return exchange(target, { extra: [bearer(jwt)] });
-      },
-      // What is larger than all metadata may be is refused before it is looked at, or by HTTP/2.
-      expected: name === "64 KB" ? [TOO_LARGE, { closed: "stream" as const }, CLOSED] : UNAUTHENTICATED,
-    })),
-    headers("no authorization", () => []),
-    headers("an empty authorization", () => [["authorization", ""]]),
-    headers("the scheme alone", () => [["authorization", "Bearer"]]),
-    headers("the scheme and a space", () => [["authorization", "Bearer "]]),
-    headers("a JWT without scheme", (jwt) => [["authorization", jwt]]),
-    headers("another scheme", (jwt) => [["authorization", `Basic ${jwt}`]]),
-    headers("a scheme in upper case", (jwt) => [["authorization", `BEARER ${jwt}`]], OK),
-    headers("two spaces", (jwt) => [["authorization", `Bearer  ${jwt}`]]),
-    headers("two credentials in one header", (jwt) => [["authorization", `Bearer ${jwt}, Bearer ${jwt}`]]),
-    headers("two authorization headers", (jwt) => [bearer(jwt), bearer(jwt)]),
-    headers("an authorization header and a bad one", (jwt) => [bearer(jwt), bearer(CANARY)]),
-    headers("an authorization header behind a bad one", (jwt) => [bearer(CANARY), bearer(jwt)]),
-    headers("a byte above ASCII", (jwt) => [["authorization", `Bearer ${jwt}\xff${CANARY}`]]),
-    headers("a NUL", (jwt) => [["authorization", `Bearer ${jwt}\0${CANARY}`]]),
-    headers("a line break", (jwt) => [["authorization", `Bearer ${jwt}\n${CANARY}`]]),
-    headers("12 KB of nothing", () => [bearer("a".repeat(12_000))]),
-    headers("an organization beside it", (jwt) => [bearer(jwt), ["x-organization-id", "acme"]]),
-    headers("a user beside it", (jwt) => [bearer(jwt), ["x-user-id", "alice"]]),
-    headers("a claim to be an administrator beside it", (jwt) => [bearer(jwt), ["x-organization-admin", "true"]]),
-    headers("the identity of development mode", () => [
-      ["x-organization-id", "acme"],
-      ["x-user-id", "alice"],
+    ...["Bearer", "bearer", "BEARER", "bEaReR"].flatMap((scheme) =>
+      both(
+        `with the scheme ${scheme}`,
+        authorization((credential) => `${scheme} ${credential}`),
+        OK,
+      ),
+    ),
+    ...both(
+      "beside a header that speaks of authorization",
+      (credential) => [bearer(credential), ["access-control-request-headers", "authorization"]],
+      OK,
+    ),
+    // What is larger than all metadata may be is refused before it is looked at.
+    row("a JWT", "of 20 KB", async () => [bearer(await get().issuer.sign({ padding: "x".repeat(15_000) }))], TOO_LARGE),
+    row("a JWT", "of 64 KB", async () => [bearer(await get().issuer.sign({ padding: "x".repeat(48 * 1024) }))], CLOSED),
+    ...Object.entries(BAD_HEADERS).flatMap(([name, of]) => both(name, authorization(of))),
+    ...both("two authorization headers", (credential) => [bearer(credential), bearer(credential)]),
+    ...both("before a bad one", (credential) => [bearer(credential), bearer(CANARY)]),
+    ...both("behind a bad one", (credential) => [bearer(CANARY), bearer(credential)]),
+    ...["x-organization-id", "x-user-id", "x-organization-admin"].flatMap((key) => [
+      ...["acme", "alice", "true", "false", ""].flatMap((value) =>
+        both(`beside ${key} "${value}"`, (credential) => [bearer(credential), [key, value]]),
+      ),
+      ...both(`beside ${key} twice`, (credential) => [bearer(credential), [key, "alice"], [key, "alice"]]),
+      nothing(`${key} alone`, [key, "true"]),
     ]),
-    headers("a cookie instead", (jwt) => [["cookie", `authorization=${jwt}`]]),
-    headers("proxy-authorization instead", (jwt) => [["proxy-authorization", `Bearer ${jwt}`]]),
-    apiToken("an API token with a wrong checksum", (token) => token.slice(0, -1) + (token.endsWith("x") ? "y" : "x")),
-    apiToken("an API token with another secret", (token) => formatToken("apt", token.slice(5, 33), generateSecret())),
-    apiToken("an API token that never was", () => formatToken("apt", generateUid("acme"), generateSecret())),
-    apiToken("an API token of another prefix", (token) => formatToken("xyz", token.slice(5, 33), token.slice(33, 76))),
-    apiToken("half an API token", (token) => token.slice(0, 40)),
-    apiToken("an API token twice", (token) => token + token),
-    ended("a revoked API token", get, (target, jwt) => rpc(target, "revokeToken", { name: "credential" }, [jwt])),
-    ended("a superseded API token", get, (target, jwt) => rpc(target, "renewToken", { name: "credential" }, [jwt])),
+    nothing("the identity of development mode", ["x-organization-id", "acme"], ["x-user-id", "alice"]),
+    ...["proxy-authorization", "x-authorization", "cookie", "authorization-bin", "access_token"].flatMap((key) =>
+      both(`as ${key}`, (credential) => [[key, `Bearer ${credential}`]]),
+    ),
+    ...(Object.keys(METHODS) as Method[]).map((method) => ({
+      name: `${method} without a credential`,
+      act: (target: Target) => rpc(target, method, {}),
+      expected: REFUSED,
+    })),
+    nothing("12 KB of nothing", bearer("a".repeat(12_000))),
+    nothing("the beginning of an API token", bearer("apt_")),
+    token("with a wrong checksum", (text) => text.slice(0, -1) + (text.endsWith("x") ? "y" : "x")),
+    token("with another secret", (text) => formatToken("apt", text.slice(5, 33), generateSecret())),
+    token("that never was", () => formatToken("apt", generateUid("acme"), generateSecret())),
+    token("of another prefix", (text) => formatToken("xyz", text.slice(5, 33), text.slice(33, 76))),
+    token("in upper case", (text) => text.toUpperCase()),
+    token("cut in half", (text) => text.slice(0, 40)),
+    token("twice", (text) => text + text),
+    ...(["revokeToken", "renewToken"] as const).map((end) =>
+      row(
+        "an API token",
+        `after ${end}`,
+        (credential) => [bearer(credential)],
+        REFUSED,
+        (target, jwt) => rpc(target, end, { name: "credential" }, [jwt]),
+      ),
+    ),
   ];
 }
 
-function ended(name: string, get: () => Credentials, end: (target: Target, jwt: Header) => Promise<Outcome>): Row {
-  return {
+export function hostileRows(get: () => Credentials): Row[] {
+  const hostile = Object.entries(HOSTILE_TOKENS).filter(([name]) => name !== "64 KB");
+  return hostile.map(([name, forge]) => ({
     name,
-    act: async (target) => {
-      const jwt = bearer(await get().issuer.sign());
-      await rpc(target, "revokeToken", { name: "credential" }, [jwt]);
-      const token = responseField<string>(await rpc(target, "createToken", { name: "credential" }, [jwt]), "token");
-      await end(target, jwt);
-      return rpc(target, "getToken", { name: "credential" }, [bearer(get().present(token))]);
-    },
-    expected: UNAUTHENTICATED,
-  };
+    act: async (target) => exchange(target, { extra: [bearer(get().present(await forge(get().issuer)))] }),
+    expected: REFUSED,
+  }));
 }
+
+/** Values of `authorization` made of a good credential. */
+const BAD_HEADERS: Readonly<Record<string, (credential: string) => string>> = {
+  "with nothing of it": () => "",
+  "with the scheme alone": () => "Bearer",
+  "with the scheme and a space": () => "Bearer ",
+  "without scheme": (credential) => credential,
+  "behind two spaces": (credential) => `Bearer  ${credential}`,
+  "behind a tab": (credential) => `Bearer\t${credential}`,
+  "with a space within": (credential) => `Bearer ${credential.slice(0, 10)} ${credential.slice(10)}`,
+  "and once more": (credential) => `Bearer ${credential} ${credential}`,
+  "and once more behind a comma": (credential) => `Bearer ${credential},Bearer ${credential}`,
+  "in quotes": (credential) => `Bearer "${credential}"`,
+  "before a comma": (credential) => `Bearer ${credential},`,
+  "as a parameter": (credential) => `Bearer token=${credential}`,
+  "as a password": (credential) => `Basic ${Buffer.from(`alice:${credential}`).toString("base64")}`,
+  "with the scheme Basic": (credential) => `Basic ${credential}`,
+  "with the scheme DPoP": (credential) => `DPoP ${credential}`,
+  "with a longer scheme": (credential) => `Bearers ${credential}`,
+  "with a colon after the scheme": (credential) => `Bearer: ${credential}`,
+  "before a byte above 127": (credential) => `Bearer ${credential}\xff${CANARY}`,
+  "behind a byte above 127": (credential) => `\xe9Bearer ${credential}`,
+  "before a NUL": (credential) => `Bearer ${credential}\0${CANARY}`,
+  "before a line break": (credential) => `Bearer ${credential}\n${CANARY}`,
+  "with a character more": (credential) => `Bearer ${credential}x`,
+  "with a character less": (credential) => `Bearer ${credential.slice(0, -1)}`,
+  "with 10 KB more": (credential) => `Bearer ${credential}${"x".repeat(10_000)}`,
+};
 
 /** Mallory of the same organization, mallory of another one, and a token of alice reach nothing of alice. */
 export function authorizationRows(get: () => Credentials): Row[] {
@@ -153,24 +206,26 @@ export function authorizationRows(get: () => Credentials): Row[] {
           ? { code: "OK", response: empty }
           : who.includes("of that name")
             ? { code: "OK", response: empty }
-            : DENIED;
+            : PERMISSION_DENIED;
         return row(`${method} by ${who}`, claims, expected, (target, jwt) =>
           rpc(target, method, { userId: "alice" }, [jwt]),
         );
       }),
-      row(`verifyToken by ${who}`, claims, DENIED, (target, jwt) => rpc(target, "verifyToken", { token: "x" }, [jwt])),
+      row(`verifyToken by ${who}`, claims, PERMISSION_DENIED, (target, jwt) =>
+        rpc(target, "verifyToken", { token: "x" }, [jwt]),
+      ),
     ]),
-    row("every user's tokens by a user", {}, DENIED, (target, jwt) =>
+    row("every user's tokens by a user", {}, PERMISSION_DENIED, (target, jwt) =>
       rpc(target, "listTokens", { userId: "-" }, [jwt]),
     ),
-    row("every user's events by a user", {}, DENIED, (target, jwt) =>
+    row("every user's events by a user", {}, PERMISSION_DENIED, (target, jwt) =>
       rpc(target, "listTokenEvents", { userId: "-" }, [jwt]),
     ),
-    row("a role that the user does not hold", {}, DENIED, (target, jwt) =>
+    row("a role that the user does not hold", {}, PERMISSION_DENIED, (target, jwt) =>
       rpc(target, "createToken", { name: "above", role: "owner" }, [jwt]),
     ),
     ...(["createToken", "listTokens", "listTokenEvents", "verifyToken"] as const).map((method) =>
-      row(`${method} by an API token`, {}, DENIED, (target, jwt) =>
+      row(`${method} by an API token`, {}, PERMISSION_DENIED, (target, jwt) =>
         asToken(target, jwt, (own) => rpc(target, method, { name: "new" }, [own])),
       ),
     ),
@@ -182,58 +237,72 @@ export function authorizationRows(get: () => Credentials): Row[] {
   ];
 
   async function asToken(target: Target, jwt: Header, call: (own: Header) => Promise<Outcome>): Promise<Outcome> {
-    await rpc(target, "revokeToken", { name: "caller" }, [jwt]);
-    const token = responseField<string>(await rpc(target, "createToken", { name: "caller" }, [jwt]), "token");
-    return call(bearer(get().present(token)));
+    return call(bearer(get().present(await issue(target, jwt, "caller"))));
   }
 }
 
-/** All RPCs of owners, as a service that is only granted to verify. */
-export function serviceRows(): Row[] {
-  const row = (name: string, extra: readonly Header[], expected: Row["expected"] = UNAUTHENTICATED): Row => ({
-    name,
-    act: (target) => exchange(target, { extra }),
-    expected,
-  });
+/** All RPCs of owners, and a user, as a service that is only granted to verify. */
+export function verifierRows(): Row[] {
+  const names = Object.keys(ApiTokenServiceService) as (keyof typeof ApiTokenServiceService)[];
   return [
-    ...Object.values(ApiTokenServiceService).map(({ path }) => ({
-      name: `${path.split("/").at(-1)} by a service that may only verify`,
-      act: async (target: Target) => {
-        const name = { name: "hers" };
-        const method = path.split("/").at(-1) ?? "";
-        const key = (method.charAt(0).toLowerCase() + method.slice(1)) as keyof typeof ApiTokenServiceService;
-        return rpc(target, key, key.startsWith("list") ? {} : name);
-      },
-      expected: DENIED,
+    ...names.map((method) => ({
+      name: `${method} by a service that may only verify`,
+      act: (target: Target) => rpc(target, method, method.startsWith("list") ? {} : { name: "hers" }),
+      expected: PERMISSION_DENIED,
     })),
-    row(
-      "a user, without the grant for that",
-      [
-        ["x-organization-id", "acme"],
-        ["x-user-id", "alice"],
-      ],
-      DENIED,
+    {
+      name: "a user of a service, without the grant for that",
+      act: (target) => exchange(target, { extra: userHeaders("acme", "alice") }),
+      expected: PERMISSION_DENIED,
+    },
+  ];
+}
+
+const userHeaders = (organization: string, user: string): Header[] => [
+  ["x-organization-id", organization],
+  ["x-user-id", user],
+];
+
+/** Metadata that is not the one user of a service with every grant. */
+export function serviceRows(get: () => Credentials): Row[] {
+  const alice = userHeaders("acme", "alice");
+  const row = (name: string, of: (jwt: string) => readonly Header[], expected: Row["expected"] = REFUSED): Row[] =>
+    (["listTokens", "verifyToken"] as const).map((method) => ({
+      name: `${name} (${method})`,
+      act: async (target) => rpc(target, method, {}, of(get().present(await get().issuer.sign()))),
+      expected,
+    }));
+  const bad = (name: string, ...headers: readonly Header[]) => [
+    ...row(name, () => headers),
+    ...row(`${name}, beside a user`, () => [...alice, ...headers]),
+  ];
+  return [
+    ...row("one user, to see that the rows below could pass", () => alice, OK),
+    ...row("an organization without a user", () => alice.slice(0, 1)),
+    ...row("a user without an organization", () => alice.slice(1)),
+    ...row("the same user twice", () => [...alice, ["x-user-id", "alice"]]),
+    ...row("two users", () => [...alice, ["x-user-id", "bob"]]),
+    ...row("an organization twice", () => [...alice, ["x-organization-id", "acme"]]),
+    ...[
+      ["acme", ""],
+      ["", "alice"],
+      ["acme", "-"],
+      ["-", "alice"],
+      ["acme", "al ice"],
+      ["acme", "a, b"],
+      ["acme", "a".repeat(256)],
+      ["a".repeat(256), "alice"],
+      ["acme", "al\xefce"],
+      ["acm\xe9", "alice"],
+      ["acm\xe9", "al\xefce"],
+    ].flatMap(([organization = "", user = ""]) =>
+      row(`user "${user.slice(0, 9)}" of "${organization.slice(0, 9)}"`, () => userHeaders(organization, user)),
     ),
-    row("an organization without a user", [["x-organization-id", "acme"]]),
-    row("a user without an organization", [["x-user-id", "alice"]]),
-    row("two users", [
-      ["x-organization-id", "acme"],
-      ["x-user-id", "alice"],
-      ["x-user-id", "bob"],
-    ]),
-    row("a user that stands for everybody", [
-      ["x-organization-id", "acme"],
-      ["x-user-id", "-"],
-    ]),
-    row("a user with a space", [
-      ["x-organization-id", "acme"],
-      ["x-user-id", "a b"],
-    ]),
-    row("an empty user", [
-      ["x-organization-id", "acme"],
-      ["x-user-id", ""],
-    ]),
-    row("a claim to be an administrator", [["x-organization-admin", "true"]]),
-    row("a bearer credential beside the certificate", [bearer(CANARY)]),
+    ...bad("an administrator", ["x-organization-admin", "true"]),
+    ...bad("no administrator", ["x-organization-admin", "false"]),
+    ...bad("an empty credential", ["authorization", ""]),
+    ...bad("a password", ["authorization", "Basic x"]),
+    ...row("a good JWT", (jwt) => [bearer(jwt)]),
+    ...row("a good JWT, beside a user", (jwt) => [...alice, bearer(jwt)]),
   ];
 }

@@ -1,10 +1,9 @@
 // Well-formed requests whose fields break their limits: one clear refusal each, and nothing is changed.
+import { NOT_FOUND, PERMISSION_DENIED } from "../secure-service.js";
 import { type Method, type Outcome, responseField, rpc, type Target } from "./grpc.js";
 import type { Header } from "./hpack.js";
 import { CANARY, INVALID_FIELD, OK, type Row } from "./row.js";
 
-const NO_TOKEN = { code: "NOT_FOUND", reason: "TOKEN_NOT_FOUND" };
-const FORBIDDEN = { code: "PERMISSION_DENIED", reason: "INSUFFICIENT_PRIVILEGE" };
 const ADMIN: readonly Header[] = [["x-organization-admin", "true"]];
 const BOB: readonly Header[] = [["x-user-id", "bob"]];
 
@@ -126,9 +125,9 @@ export const FIELD_ROWS: readonly Row[] = [
   ...badName("with a right-to-left mark", `${CANARY}\u202e`),
   ...badName("with a zero-width space", `${CANARY}\u200b`),
   ...badName("with a letter that only looks like one", `CAN\u0410RY`),
-  call("a name of 128 characters", "getToken", { name: CANARY.padEnd(128, "x") }, NO_TOKEN),
-  call("a name of a path", "getToken", { name: `../../${CANARY}` }, NO_TOKEN),
-  call("a name of a Redis key", "getToken", { name: `{${CANARY}}:*:\\r\\n` }, NO_TOKEN),
+  call("a name of 128 characters", "getToken", { name: CANARY.padEnd(128, "x") }, NOT_FOUND),
+  call("a name of a path", "getToken", { name: `../../${CANARY}` }, NOT_FOUND),
+  call("a name of a Redis key", "getToken", { name: `{${CANARY}}:*:\\r\\n` }, NOT_FOUND),
 
   badRole("of 129 characters", CANARY.padEnd(129, "x")),
   badRole("with a space behind it", `${CANARY} `),
@@ -205,9 +204,9 @@ export const FIELD_ROWS: readonly Row[] = [
   ...badUser("with a space", `${CANARY} b`),
   ...badUser("that is not ASCII", `${CANARY}é`),
   ...badUser("with NUL", `${CANARY}\0`),
-  call("everybody's tokens, for one who is no administrator", "listTokens", { userId: "-" }, FORBIDDEN),
-  call("another's tokens, for one who is no administrator", "listTokens", { userId: CANARY }, FORBIDDEN),
-  call("another's token, for one who is no administrator", "getToken", { name: CANARY, userId: "bob" }, NO_TOKEN),
+  call("everybody's tokens, for one who is no administrator", "listTokens", { userId: "-" }, PERMISSION_DENIED),
+  call("another's tokens, for one who is no administrator", "listTokens", { userId: CANARY }, PERMISSION_DENIED),
+  call("another's token, for one who is no administrator", "getToken", { name: CANARY, userId: "bob" }, NOT_FOUND),
 
   call("a page size of -1", "listTokens", { pageSize: -1 }, INVALID_FIELD),
   call("the smallest page size", "listTokens", { pageSize: -(2 ** 31) }, INVALID_FIELD),
@@ -231,5 +230,5 @@ export const FIELD_ROWS: readonly Row[] = [
   call("a page size of -1", "listTokenEvents", { pageSize: -1 }, INVALID_FIELD),
   call("a page token of garbage", "listTokenEvents", { pageToken: CANARY }, INVALID_FIELD),
   call("a user_id with a space", "listTokenEvents", { userId: `${CANARY} b` }, INVALID_FIELD),
-  call("everybody's events, for one who is no administrator", "listTokenEvents", { userId: "-" }, FORBIDDEN),
+  call("everybody's events, for one who is no administrator", "listTokenEvents", { userId: "-" }, PERMISSION_DENIED),
 ];

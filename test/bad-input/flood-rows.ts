@@ -26,15 +26,16 @@ import {
   TYPE,
   u32,
 } from "./raw-http2.js";
-import { CANARY, CLOSED, OK, OPEN, RESET, type Row, TOO_LONG } from "./row.js";
+import { CANARY, CLOSED, OK, OPEN, RESET, type Row } from "./row.js";
 
 const NOTHING = Buffer.alloc(0);
 
-/** The same again and again: refused by ending the connection, or borne. */
+/** The same again and again: refused by ending the connection, or borne, for it costs next to nothing. */
 function flood(
   name: string,
   count: number,
   part: Buffer | ((i: number, target: Target) => Buffer[]),
+  expected: Row["expected"],
   before: readonly Buffer[] = [],
 ): Row {
   return {
@@ -51,7 +52,7 @@ function flood(
       }
       return stillOpen(connection);
     },
-    expected: [CLOSED, OPEN],
+    expected,
     recoveryMs: 3000,
   };
 }
@@ -100,6 +101,9 @@ async function withoutWindow(target: Target, call: Exchange): Promise<Outcome> {
 
 const streamOf = (i: number) => 2 * i + 1;
 const opened = (i: number, target: Target) => callFrames(target, streamOf(i), { leaveOpen: true });
+const reset = (i: number) => numberFrame(TYPE.RST_STREAM, streamOf(i), 8);
+const continuation = (block: Buffer) => frame(TYPE.CONTINUATION, 0, 1, block);
+const priority = (i: number) => [frame(TYPE.PRIORITY, 0, streamOf(i), Buffer.concat([u32(0), Buffer.of(1)]))];
 const headersWithoutEnd = frame(TYPE.HEADERS, 0, 1, encodeHeaders([["x-canary", CANARY]]));
 const clientHello = () =>
   Buffer.concat([
@@ -110,26 +114,19 @@ const clientHello = () =>
   ]);
 
 export const FLOOD_ROWS: readonly Row[] = [
-  flood("rapid reset", 3000, (i, target) => [
-    ...callFrames(target, streamOf(i)),
-    numberFrame(TYPE.RST_STREAM, streamOf(i), 8),
-  ]),
-  flood("HEADERS and reset", 3000, (i, target) => [
-    ...callFrames(target, streamOf(i)).slice(0, 1),
-    numberFrame(TYPE.RST_STREAM, streamOf(i), 8),
-  ]),
-  flood("calls that the client leaves open", 3000, opened),
-  flood("calls whose answers are not read", 1000, (i, target) => callFrames(target, streamOf(i))),
-  flood("CONTINUATION", 20_000, frame(TYPE.CONTINUATION, 0, 1, encodeHeaders([["x-canary", CANARY]])), [
-    headersWithoutEnd,
-  ]),
-  flood("empty CONTINUATION", 20_000, frame(TYPE.CONTINUATION, 0, 1, NOTHING), [headersWithoutEnd]),
-  flood("PING", 20_000, pingFrame(Buffer.from("CANARY7f"))),
-  flood("SETTINGS", 20_000, settingsFrame([[SETTING.HEADER_TABLE_SIZE, 0]])),
-  flood("empty SETTINGS", 20_000, settingsFrame()),
-  flood("PRIORITY", 20_000, (i) => [frame(TYPE.PRIORITY, 0, streamOf(i), Buffer.concat([u32(0), Buffer.of(1)]))]),
-  flood("WINDOW_UPDATE", 20_000, numberFrame(TYPE.WINDOW_UPDATE, 0, 1)),
-  flood("a frame type that nobody knows", 20_000, frame(0xee, 0, 0, Buffer.from(CANARY))),
+  flood("rapid reset", 3000, (i, target) => [...callFrames(target, streamOf(i)), reset(i)], CLOSED),
+  flood("HEADERS and reset", 3000, (i, target) => [...callFrames(target, streamOf(i)).slice(0, 1), reset(i)], CLOSED),
+  flood("calls that the client leaves open", 3000, opened, CLOSED),
+  flood("calls whose answers are not read", 1000, (i, target) => callFrames(target, streamOf(i)), OPEN),
+  flood("CONTINUATION", 20_000, continuation(encodeHeaders([["x-canary", CANARY]])), CLOSED, [headersWithoutEnd]),
+  flood("empty CONTINUATION", 20_000, continuation(NOTHING), CLOSED, [headersWithoutEnd]),
+  flood("PING", 20_000, pingFrame(Buffer.from("CANARY7f")), CLOSED),
+  flood("SETTINGS", 20_000, settingsFrame([[SETTING.HEADER_TABLE_SIZE, 0]]), CLOSED),
+  flood("empty SETTINGS", 20_000, settingsFrame(), CLOSED),
+  flood("WINDOW_UPDATE", 20_000, numberFrame(TYPE.WINDOW_UPDATE, 0, 1), OPEN),
+  // Node 20 bears the next two, Node 24 does not.
+  flood("PRIORITY", 20_000, priority, [OPEN, CLOSED]),
+  flood("a frame type that nobody knows", 20_000, frame(0xee, 0, 0, Buffer.from(CANARY)), [OPEN, CLOSED]),
   {
     name: "empty DATA, 20000 times, and then the message",
     act: async (target) => {
@@ -138,7 +135,7 @@ export const FLOOD_ROWS: readonly Row[] = [
       await connection.send(headers, ...Array(20_000).fill(dataFrame(1, NOTHING, 0)), data);
       return outcomeOf(await connection.end(1));
     },
-    expected: [OK, CLOSED, RESET],
+    expected: CLOSED,
   },
   {
     name: "a message in frames of one byte",
@@ -162,7 +159,7 @@ export const FLOOD_ROWS: readonly Row[] = [
   {
     name: "a client that never lets the answer be sent",
     act: (target) => withoutWindow(target, { path: METHODS.verifyToken.path }),
-    expected: [RESET, TOO_LONG, CLOSED],
+    expected: { ...RESET, error: "CANCEL" },
   },
 
   noise("HTTP/1.1 GET", () => Buffer.from(`GET /${CANARY} HTTP/1.1\r\nHost: localhost\r\n\r\n`)),

@@ -98,7 +98,7 @@ export const FRAME_ROWS: readonly Row[] = [
   block("HPACK: a table size behind a header", Buffer.concat([good, Buffer.of(0x20)])),
   block("HPACK: a Huffman code that is EOS", Buffer.of(0, 0x84, 0xff, 0xff, 0xff, 0xff, 0)),
   block("HPACK: Huffman padding of 8 bits", Buffer.of(0, 0x82, 0x1f, 0xff, 0)),
-  block("no headers at all", NOTHING, [OK, CLOSED]),
+  block("no headers at all", NOTHING, OK),
 
   frames("a frame that says it is 16 MB", CLOSED, frame(TYPE.DATA, 0, 1, MARK, 0xffffff)),
   frames("a frame of 16,385 bytes", CLOSED, dataFrame(1, Buffer.alloc(16_385))),
@@ -112,7 +112,7 @@ export const FRAME_ROWS: readonly Row[] = [
   frames("RST_STREAM of a stream that was never opened", CLOSED, numberFrame(TYPE.RST_STREAM, 1, 8)),
   frames("WINDOW_UPDATE of a stream that was never opened", CLOSED, numberFrame(TYPE.WINDOW_UPDATE, 1, 1)),
   frames("RST_STREAM of three bytes", CLOSED, frame(TYPE.RST_STREAM, 0, 1, Buffer.alloc(3))),
-  frames("PRIORITY of four bytes", [CLOSED, OK], frame(TYPE.PRIORITY, 0, 1, Buffer.alloc(4))),
+  frames("PRIORITY of four bytes", CLOSED, frame(TYPE.PRIORITY, 0, 1, Buffer.alloc(4))),
   frames(
     "PUSH_PROMISE from a client",
     CLOSED,
@@ -126,31 +126,32 @@ export const FRAME_ROWS: readonly Row[] = [
     pingFrame(),
   ),
   frames("a frame type that nobody knows", OK, frame(0xee, 0xff, 0, MARK), frame(0xef, 0xff, 77, MARK)),
-  frames("GOAWAY with a long text", [OK, CLOSED], frame(TYPE.GOAWAY, 0, 0, Buffer.concat([Buffer.alloc(8), MARK]))),
+  frames("GOAWAY with a long text", CLOSED, frame(TYPE.GOAWAY, 0, 0, Buffer.concat([Buffer.alloc(8), MARK]))),
   frames("GOAWAY that is cut off", CLOSED, frame(TYPE.GOAWAY, 0, 0, Buffer.alloc(7))),
 
   frames("WINDOW_UPDATE of 0 for the connection", CLOSED, numberFrame(TYPE.WINDOW_UPDATE, 0, 0)),
   frames("WINDOW_UPDATE beyond 2^31 for the connection", CLOSED, numberFrame(TYPE.WINDOW_UPDATE, 0, 0x7fffffff)),
   frames("WINDOW_UPDATE of three bytes", CLOSED, frame(TYPE.WINDOW_UPDATE, 0, 0, Buffer.alloc(3))),
-  during("WINDOW_UPDATE of 0 for a stream", [RESET, CLOSED], numberFrame(TYPE.WINDOW_UPDATE, 1, 0)),
+  during("WINDOW_UPDATE of 0 for a stream", CLOSED, numberFrame(TYPE.WINDOW_UPDATE, 1, 0)),
+  // Node 20 ends the stream, Node 24 the connection.
   during("WINDOW_UPDATE beyond 2^31 for a stream", [RESET, CLOSED], numberFrame(TYPE.WINDOW_UPDATE, 1, 0x7fffffff)),
   during("DATA with more padding than payload", CLOSED, frame(TYPE.DATA, FLAG.PADDED, 1, Buffer.of(200, 1, 2))),
-  during("DATA after the end of the stream", [OK, RESET, CLOSED], dataFrame(1, Buffer.alloc(5)), dataFrame(1, MARK)),
+  during("DATA after the end of the stream", CLOSED, dataFrame(1, Buffer.alloc(5)), dataFrame(1, MARK)),
   during(
     "HEADERS after the end of the stream",
-    [OK, RESET, CLOSED],
+    CLOSED,
     dataFrame(1, Buffer.alloc(5)),
     headersFrame(1, [["x-canary", CANARY]]),
   ),
   during(
     "more DATA than the window",
-    [CLOSED, TOO_LARGE],
+    TOO_LARGE,
     dataFrame(1, message(NOTHING, { length: 20 * 16_384 }), 0),
     ...Array.from({ length: 20 }, () => dataFrame(1, Buffer.alloc(16_384), 0)),
   ),
   during(
     "RST_STREAM with an error that nobody knows",
-    [RESET, OPEN, CLOSED],
+    CLOSED,
     numberFrame(TYPE.RST_STREAM, 1, 0xffffffff),
     numberFrame(TYPE.WINDOW_UPDATE, 0, 0),
   ),
@@ -159,7 +160,7 @@ export const FRAME_ROWS: readonly Row[] = [
   frames("an acknowledgement of SETTINGS with a payload", CLOSED, frame(TYPE.SETTINGS, FLAG.ACK, 0, Buffer.alloc(6))),
   frames(
     "acknowledgements of SETTINGS never sent",
-    [OK, CLOSED],
+    CLOSED,
     ...Array(10).fill(frame(TYPE.SETTINGS, FLAG.ACK, 0, NOTHING)),
   ),
   settings("SETTINGS: ENABLE_PUSH of 2", SETTING.ENABLE_PUSH, 2),
@@ -170,7 +171,7 @@ export const FRAME_ROWS: readonly Row[] = [
   settings("SETTINGS: a header table of 4 GiB", SETTING.HEADER_TABLE_SIZE, 0xffffffff, OK),
   frames("PING of seven bytes", CLOSED, pingFrame(Buffer.alloc(7))),
   frames("PING of nine bytes", CLOSED, pingFrame(Buffer.alloc(9))),
-  frames("an answer to a PING never sent", [OK, CLOSED], frame(TYPE.PING, FLAG.ACK, 0, Buffer.alloc(8))),
+  frames("an answer to a PING never sent", CLOSED, frame(TYPE.PING, FLAG.ACK, 0, Buffer.alloc(8))),
 
   streams("an even stream id", 1, 2, CLOSED),
   {
@@ -180,19 +181,20 @@ export const FRAME_ROWS: readonly Row[] = [
       await connection.send(...callFrames(target, 5), ...callFrames(target, 3));
       return stillOpen(connection);
     },
-    expected: [CLOSED, OPEN],
+    expected: OPEN,
   },
-  streams("a stream id used twice", 1, 1, [OK, CLOSED]),
+  streams("a stream id used twice", 1, 1, CLOSED),
   streams("the highest stream id", 1, 0x7fffffff, OK),
+  // Node 24 passes over priorities.
   during(
     "a priority of itself",
-    [OK, RESET, CLOSED],
+    [OK, CLOSED],
     frame(TYPE.PRIORITY, 0, 1, Buffer.concat([u32(1), Buffer.of(0)])),
     dataFrame(1, Buffer.alloc(5)),
   ),
   frames(
     "HEADERS that depend on themselves",
-    [OK, CLOSED],
+    CLOSED,
     frame(TYPE.HEADERS, FLAG.END_HEADERS | FLAG.PRIORITY, 1, Buffer.concat([u32(1), Buffer.of(16), good])),
   ),
   frames(

@@ -1,10 +1,9 @@
 // gRPC over the raw client: calls whose every part can be wrong, and what the server made of them.
 import type { Socket } from "node:net";
-import { status as Status } from "@grpc/grpc-js";
+import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { ApiTokenServiceService } from "../../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceService } from "../../gen/apitoken/v1/token_verification_service.js";
-import { ErrorInfo } from "../../gen/google/rpc/error_details.js";
-import { Status as RpcStatus } from "../../gen/google/rpc/status.js";
+import { RpcError } from "../harness.js";
 import type { Header } from "./hpack.js";
 import { dataFrame, FLAG, headerFrames, OPENING, RawHttp2, type StreamEnd } from "./raw-http2.js";
 
@@ -21,6 +20,8 @@ export type Outcome =
   | {
       readonly code: string;
       readonly reason: string | undefined;
+      readonly sqlState: string | undefined;
+      readonly detailTypes: readonly string[];
       readonly message: string;
       readonly details: Buffer;
       readonly response: unknown;
@@ -134,12 +135,17 @@ export function outcomeOf(end: StreamEnd, path = ""): Outcome {
   const code = value("grpc-status");
   if (code === undefined) return { http: Number(value(":status")) };
   const details = Buffer.from(value("grpc-status-details-bin") ?? "", "base64");
-  const info = RpcStatus.decode(details).details.find(({ typeUrl }) => typeUrl.endsWith("google.rpc.ErrorInfo"));
+  const metadata = new Metadata();
+  metadata.set("grpc-status-details-bin", details);
+  const text = decodeURIComponent(value("grpc-message") ?? "");
+  const status = new RpcError({ code: Number(code), details: text, metadata } as ServiceError);
   const method = Object.values(METHODS).find((candidate) => candidate.path === path);
   return {
-    code: Status[Number(code)] ?? code,
-    reason: info && ErrorInfo.decode(info.value).reason,
-    message: decodeURIComponent(value("grpc-message") ?? ""),
+    code: status.code,
+    reason: status.reason,
+    sqlState: status.sqlState,
+    detailTypes: status.detailTypes,
+    message: text,
     details,
     response: end.data.length < 5 ? undefined : method?.responseDeserialize(end.data.subarray(5)),
   };

@@ -16,7 +16,7 @@ export interface Subject {
   /** What a row has presented as credential; the runner looks for its end and forgets it. */
   readonly presented: string[];
   /** Every verb of a token's life works on a fresh connection. */
-  serves(): Promise<void>;
+  readonly serves: () => Promise<void>;
 }
 
 export async function run({ act, expected, recoveryMs = 0 }: Row, subject: Subject): Promise<void> {

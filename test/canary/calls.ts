@@ -1,6 +1,5 @@
 // Calls of a gRPC server that keep all that it tells its callers: status texts, details, metadata and answers.
-import { once } from "node:events";
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
+import type { ClientHttp2Session } from "node:http2";
 import {
   type Client,
   Metadata,
@@ -11,6 +10,7 @@ import {
 } from "@grpc/grpc-js";
 import { ErrorInfo } from "../../gen/google/rpc/error_details.js";
 import { Status as RpcStatus } from "../../gen/google/rpc/status.js";
+import { type RawRequest, rawCall } from "../secure-service.js";
 
 const DETAILS = "grpc-status-details-bin";
 
@@ -53,7 +53,7 @@ export class Calls {
         requestSerialize,
         responseDeserialize,
         request,
-        metadataOf(metadata),
+        Metadata.fromHttp2Headers(metadata),
         { deadline: Date.now() + 10_000 },
         answer,
       );
@@ -83,7 +83,12 @@ export class Calls {
     { path, requestSerialize, requestDeserialize, responseDeserialize }: Method<Request, Response>,
     requests: readonly Partial<Request>[],
   ): Promise<void> {
-    const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadataOf(metadata));
+    const call = client.makeBidiStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      Metadata.fromHttp2Headers(metadata),
+    );
     call.on("status", (status: StatusObject) => this.#record(status));
     let answers = 0;
     const done = new Promise<void>((resolve, reject) => {
@@ -100,25 +105,17 @@ export class Calls {
     call.cancel();
   }
 
-  /** Sends what no client library would. `body` undefined: the request never ends. Resolves with the reason. */
-  async raw(session: ClientHttp2Session, headers: Record<string, string>, body?: Buffer): Promise<string | undefined> {
-    const request = session.request({
-      ":method": "POST",
-      "content-type": "application/grpc",
-      te: "trailers",
-      ...headers,
-    });
-    const received: IncomingHttpHeaders[] = [];
-    request.on("response", (sent) => received.push(sent)).on("trailers", (sent) => received.push(sent));
-    request.on("error", () => {}).resume();
-    if (body === undefined) request.write(Buffer.alloc(0));
-    else request.end(body);
-    await Promise.race([once(request, "end"), once(request, "close")]);
-    request.close();
-    const fields = Object.assign({}, ...received) as IncomingHttpHeaders;
-    const { [DETAILS]: details, "grpc-message": text = "", "grpc-status": code } = fields;
-    this.statuses.push(JSON.stringify(received), decodeURIComponent(String(text)), Status[Number(code)] ?? "");
-    return details === undefined ? undefined : this.#recordDetails(Buffer.from(String(details), "base64"));
+  /** Sends what no client library would. */
+  async raw(
+    session: ClientHttp2Session,
+    path: string,
+    headers: Record<string, string>,
+    request?: RawRequest,
+  ): Promise<void> {
+    const answer = await rawCall(session, path, headers, request);
+    const { [DETAILS]: details, "grpc-message": text = "", "grpc-status": code } = answer;
+    this.statuses.push(JSON.stringify(answer), decodeURIComponent(String(text)), Status[Number(code)] ?? "");
+    if (details !== undefined) this.#recordDetails(Buffer.from(String(details), "base64"));
   }
 
   #keep<Response>(path: string, response: Response): Response {
@@ -154,21 +151,6 @@ export class Calls {
   }
 }
 
-/** An HTTP/2 connection that is open. */
-export async function openSession(address: string, ca: string): Promise<ClientHttp2Session> {
-  const session = connect(`https://${address}`, { ca });
-  session.on("error", () => {});
-  await once(session, "connect");
-  return session;
-}
-
-/** A gRPC message as it goes over the wire. */
-export function frame(message: Buffer): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
-}
-
 class Refused extends Error {
   readonly reason: string | undefined;
 
@@ -176,13 +158,6 @@ class Refused extends Error {
     super(`${path}: ${reason} (${text})`);
     this.reason = reason;
   }
-}
-
-function metadataOf(entries: Readonly<Record<string, string>>): Metadata {
-  return Object.entries(entries).reduce((metadata, [key, value]) => {
-    metadata.set(key, value);
-    return metadata;
-  }, new Metadata());
 }
 
 function withoutToken(key: string, value: unknown): unknown {

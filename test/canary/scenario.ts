@@ -1,6 +1,5 @@
 // Everything that can be done to a server with a secret in hand: each RPC, each refusal, each way to present a credential.
-import { readFileSync } from "node:fs";
-import { Client, credentials } from "@grpc/grpc-js";
+import { Client } from "@grpc/grpc-js";
 import { TokenEventKind } from "../../gen/apitoken/v1/api_token.js";
 import { type RenewTokenRequest, ApiTokenServiceService as Tokens } from "../../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceService as Verification } from "../../gen/apitoken/v1/token_verification_service.js";
@@ -8,9 +7,12 @@ import { HealthService as Health } from "../../gen/grpc/health/v1/health.js";
 import { ServerReflectionService as Reflection } from "../../gen/grpc/reflection/v1/reflection.js";
 import { ServerReflectionService as ReflectionV1Alpha } from "../../gen/grpc/reflection/v1alpha/reflection.js";
 import { formatToken, generateSecret, generateUid } from "../../src/domain/token-string.js";
+import { message } from "../bad-input/grpc.js";
+import type { Certificate } from "../certificates.js";
 import { eventually } from "../harness.js";
-import { HOSTILE_TOKENS, type Issuer } from "../issuer.js";
-import { type Caller, type Calls, frame, openSession } from "./calls.js";
+import { HOSTILE_TOKENS } from "../issuer.js";
+import type { SecureService } from "../secure-service.js";
+import type { Caller, Calls } from "./calls.js";
 import type { WatchedRedis } from "./redis.js";
 import type { Secrets } from "./secrets.js";
 
@@ -19,45 +21,31 @@ export interface Stage {
   readonly calls: Calls;
   readonly secrets: Secrets;
   readonly redis: WatchedRedis;
-  readonly issuer: Issuer;
-  /** Where the server takes bearers, and where services. */
-  readonly addresses: readonly [bearers: string, services: string];
-  readonly caFile: string;
-  /** Key and certificate of a service, PEM. */
-  readonly gateway: Identity;
-  readonly portal: Identity;
+  readonly service: SecureService;
+  /** Of a service that may verify, and of one that may act for users. */
+  readonly gateway: Certificate;
+  readonly portal: Certificate;
   /** Callers whose connections are closed at the end. */
   readonly clients: Client[];
 }
 
-export interface Identity {
-  readonly certificatePem: string;
-  readonly privateKeyPem: string;
-}
-
 const HOUR = { seconds: 3600n, nanos: 0 };
 
-export function bearer(stage: Stage, credential: string, address = stage.addresses[0]): Caller {
-  const client = new Client(address, credentials.createSsl(readFileSync(stage.caFile)));
-  stage.clients.push(client);
+export function bearer(stage: Stage, credential: string, address = stage.service.bearerAddress): Caller {
+  const { client } = connect(stage, address);
   return { client, metadata: { authorization: `Bearer ${credential}` } };
 }
 
-function service(stage: Stage, { certificatePem, privateKeyPem }: Identity): Caller {
-  const tls = credentials.createSsl(
-    readFileSync(stage.caFile),
-    Buffer.from(privateKeyPem),
-    Buffer.from(certificatePem),
-  );
-  const client = new Client(stage.addresses[1], tls);
-  stage.clients.push(client);
+function connect({ service, clients }: Stage, address: string, certificate?: Certificate): Caller {
+  const client = new Client(address, service.channelCredentials(certificate));
+  clients.push(client);
   return { client };
 }
 
 /** A good JWT with secrets in its claims. */
 export async function signIn(stage: Stage, sub: string, claims: Record<string, unknown> = {}): Promise<Caller> {
-  const { issuer, secrets } = stage;
-  const jwt = await issuer.sign({
+  const { service, secrets } = stage;
+  const jwt = await service.issuer.sign({
     sub,
     email: secrets.text(`${sub}: email`),
     jti: secrets.text(`${sub}: jti`),
@@ -73,7 +61,7 @@ export async function lifecycle(stage: Stage) {
   const { calls, secrets } = stage;
   const alice = await signIn(stage, "alice");
   const admin = await signIn(stage, "admin", { roles: ["organization-administrator"] });
-  const gateway = service(stage, stage.gateway);
+  const gateway = connect(stage, stage.service.mtlsAddress, stage.gateway);
   const verify = (token: string) => calls.unary(gateway, Verification.verifyToken, { token });
   const create = async (name: string, requestId = "") => {
     const { token } = await calls.unary(alice, Tokens.createToken, { name, requestId });
@@ -122,7 +110,7 @@ export async function lifecycle(stage: Stage) {
     if (superseded.length < 2) throw new Error("the superseded uses have left no events yet");
   });
 
-  const portal = service(stage, stage.portal);
+  const portal = connect(stage, stage.service.mtlsAddress, stage.portal);
   const forCarol = { client: portal.client, metadata: { "x-organization-id": "acme", "x-user-id": "carol" } };
   const { token } = await calls.unary(forCarol, Tokens.createToken, { name: "for-carol" });
   secrets.markToken("token of carol", token);
@@ -171,7 +159,8 @@ export async function badRequests(stage: Stage, { alice, gateway, portal, curren
 
 /** Credentials that let nobody in. */
 export async function badCredentials(stage: Stage, { gateway, current }: Cast) {
-  const { calls, secrets, issuer } = stage;
+  const { calls, secrets } = stage;
+  const { issuer } = stage.service;
   for (const [title, make] of Object.entries(HOSTILE_TOKENS)) {
     const marker = () => ({ sub: secrets.text(`${title}: sub`), roles: [secrets.text(`${title}: role`)] });
     const hostile = {
@@ -201,27 +190,23 @@ export async function badCredentials(stage: Stage, { gateway, current }: Cast) {
 
 /** What no client library sends. */
 export async function rawCalls(stage: Stage, { current }: Cast) {
-  const { calls, secrets, addresses, caFile } = stage;
-  const session = await openSession(addresses[0], readFileSync(caFile, "utf8"));
+  const { calls, secrets, service } = stage;
+  const session = service.openSession();
   const path = Tokens.listTokens.path;
   const authorization = `Bearer ${current}`;
   const nonAscii = `Bearer ${secrets.text("a credential beside a byte that is not ASCII")}\xff`;
-  await calls.raw(session, { ":path": path, authorization: nonAscii }, frame(Buffer.alloc(0)));
-  await calls.raw(session, { ":path": path, authorization: `${authorization}\xff` }, frame(Buffer.alloc(0)));
-  await calls.raw(session, { ":path": `/${current}/${current}`, authorization }, frame(Buffer.alloc(0)));
-  await calls.raw(session, { ":path": path, authorization, "grpc-timeout": current }, frame(Buffer.alloc(0)));
-  await calls.raw(session, { ":path": path, authorization, "grpc-encoding": current }, frame(Buffer.from(current)));
-  await calls.raw(session, { ":path": path, authorization, "content-type": current }, frame(Buffer.alloc(0)));
-  await calls.raw(
-    session,
-    { ":path": path, authorization, "x-bin": current, "grpc-trace-bin": current },
-    frame(Buffer.alloc(0)),
-  );
-  await calls.raw(session, { ":path": path, authorization }, frame(Buffer.from(`\x0a\xff${current}`, "latin1")));
-  await calls.raw(session, { ":path": path, authorization }, frame(Buffer.from(current.repeat(1000))));
-  await calls.raw(session, { ":path": path, authorization, "x-padding": current.repeat(220) }, frame(Buffer.alloc(0)));
-  await calls.raw(session, { ":path": path, authorization });
-  session.close();
+  await calls.raw(session, path, { authorization: nonAscii });
+  await calls.raw(session, path, { authorization: `${authorization}\xff` });
+  await calls.raw(session, `/${current}/${current}`, { authorization });
+  await calls.raw(session, path, { authorization, "grpc-timeout": current });
+  await calls.raw(session, path, { authorization, "grpc-encoding": current }, { body: message(Buffer.from(current)) });
+  await calls.raw(session, path, { authorization, "content-type": current });
+  await calls.raw(session, path, { authorization, "x-bin": current, "grpc-trace-bin": current });
+  await calls.raw(session, path, { authorization, "x-padding": current.repeat(220) });
+  for (const text of [`\x0a\xff${current}`, current.repeat(1000)]) {
+    await calls.raw(session, path, { authorization }, { body: message(Buffer.from(text, "latin1")) });
+  }
+  await calls.raw(session, path, { authorization }, { body: Buffer.alloc(0), leaveOpen: true });
 }
 
 /** The services that ask for no credential. */
