@@ -23,6 +23,9 @@ import { RedisTokenStore } from "./redis/redis-token-store.js";
 import { RedisWatch } from "./redis/self-check.js";
 
 const MAX_FLUSH_MS = 1000;
+/** Found by the fuzzer: test/bad-input/saved-cases.ts. */
+const NODE_20 =
+  "Node 20: four HTTP/2 frames of anybody who can connect can end this process; use Node 22 or newer on a network";
 
 const USAGE = `Usage: apitokend [--print-config]
 
@@ -51,6 +54,7 @@ function usageError(): never {
 
 async function run(config: Config): Promise<void> {
   const { log, flush } = openLog(config.logLevel);
+  if (process.versions.node.startsWith("20.")) log.warn(NODE_20);
   const [listeners, keys] = await allOrFaults(
     async () => listenersOf(config, log),
     async () => config.jwt && openKeys(config.jwt.keys, log),

@@ -1,6 +1,6 @@
 // Random bad input: valid calls, damaged. A case follows from its seed and index alone, so each can be run again by itself.
 import { callFrames, encodeRequest, METHODS, type Method, message } from "./grpc.js";
-import { FLAG, frame, numberFrame, OPENING, pingFrame, settingsFrame, TYPE } from "./raw-http2.js";
+import { FLAG, frame, numberFrame, OPENING, PREFACE, pingFrame, settingsFrame, TYPE } from "./raw-http2.js";
 import { CANARY } from "./row.js";
 
 /** Bytes to send: as the request message of an RPC, or as all that a connection sends. */
@@ -19,6 +19,15 @@ export function fuzzCase(seed: number, index: number): FuzzCase {
   const method = random.pick(METHOD_NAMES);
   if (random.next() < 0.1) return [method, random.bytes(random.below(80))];
   return [method, random.damage(randomRequest(random, method))];
+}
+
+/** Whether a client's GOAWAY is among the frames: what may come after it is fatal to Node 20 (see FATAL_TO_NODE_20). */
+export function hasGoaway([to, bytes]: FuzzCase): boolean {
+  if (to !== "connection") return false;
+  for (let at = PREFACE.length; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
+    if (bytes[at + 3] === TYPE.GOAWAY) return true;
+  }
+  return false;
 }
 
 /** mulberry32: small, fast and the same everywhere. */

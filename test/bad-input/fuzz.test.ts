@@ -1,8 +1,8 @@
 // 20,000 random cases from a seed of the day; `npm run fuzz` runs more.
 import { randomInt } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { type Fuzzer, startFuzzer } from "./fuzz-run.js";
-import { SAVED_CASES } from "./saved-cases.js";
+import { type Fuzzer, IS_NODE_20, startFuzzer } from "./fuzz-run.js";
+import { FATAL_TO_NODE_20, SAVED_CASES } from "./saved-cases.js";
 
 const CASES = 20_000;
 
@@ -15,6 +15,14 @@ afterAll(() => fuzzer.stop());
 test("cases that once failed do not fail", async () => {
   for (const saved of SAVED_CASES) expect(await fuzzer.runCase(saved)).toBeUndefined();
 });
+
+(IS_NODE_20 ? test.skip : test)(
+  "four frames that end every HTTP/2 server on Node 20 do not end one on a newer Node",
+  async () => {
+    expect(await fuzzer.runCase(FATAL_TO_NODE_20)).toBeUndefined();
+    expect(await fuzzer.run(1, [0])).toEqual([]);
+  },
+);
 
 const seed = randomInt(2 ** 31);
 
