@@ -44,7 +44,7 @@ class LogWriter {
 }
 
 /** `flush`: see LogWriter. */
-export function openLog(level: string): { log: Logger; flush(limitMs: number): Promise<boolean> } {
+export function openLog(level: string): { log: Logger; flush: (limitMs: number) => Promise<boolean> } {
   const writer = new LogWriter();
   return { log: pino({ level, base: null }, writer), flush: (limitMs) => writer.flush(limitMs) };
 }

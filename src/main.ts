@@ -95,10 +95,10 @@ async function run(config: Config): Promise<void> {
     metricsServer?.close();
     redis.close();
     await store.close();
+    log.info("stopped");
+    // A write that its reader stalls would hold up our end as well.
+    if (!(await flush(MAX_FLUSH_MS))) process.kill(process.pid, "SIGKILL");
   }
-  log.info("stopped");
-  // A write that its reader stalls would hold up our end as well.
-  if (!(await flush(MAX_FLUSH_MS))) process.kill(process.pid, "SIGKILL");
 }
 
 /** The Redis to use, and how to let go of it. */

@@ -10,7 +10,7 @@ import {
 import type { Logger } from "pino";
 import { ApiTokenError, type Reason } from "../domain/errors.js";
 import { nextCallId, peerOf } from "./call.js";
-import { closeStream, pathOf, reasonOfGrpcJs, refusalOf, sendStatusOf } from "./grpc-js.js";
+import { closeStream, type PartialStatus, pathOf, reasonOfGrpcJs, refusalOf, sendOwnStatus } from "./grpc-js.js";
 import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 
 export interface CallGuardOptions {
@@ -21,8 +21,6 @@ export interface CallGuardOptions {
   readonly countRefused: (reason: "OVERLOADED") => void;
   readonly log: Logger;
 }
-
-type PartialStatus = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0];
 
 const MAX_STREAM_MS = 3_600_000;
 /** What a client gets to read the end of its call; one that reads nothing would never get there. */
@@ -39,7 +37,7 @@ export class CallGuard {
     this.#options = options;
     const fix = (status: PartialStatus, call: ServerInterceptingCallInterface) => this.#fixed(status, call);
     this.#sendStatus = function (status) {
-      sendStatusOf(this).call(this, fix(status, this));
+      sendOwnStatus(this, fix(status, this));
     };
   }
 

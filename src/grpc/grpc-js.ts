@@ -114,10 +114,14 @@ function sessionOf(call: object): object | undefined {
   return typeof session === "object" && session !== null ? session : undefined;
 }
 
-/** What sends a status where `sendStatus` of a call is ours. */
-export function sendStatusOf(call: ServerInterceptingCallInterface): ServerInterceptingCallInterface["sendStatus"] {
-  return (Object.getPrototypeOf(call) as ServerInterceptingCallInterface).sendStatus;
+/** Sends a status by grpc-js's own method, where `sendStatus` of the call is ours. */
+export function sendOwnStatus(call: ServerInterceptingCallInterface, status: PartialStatus): void {
+  const prototype = Object.getPrototypeOf(call) as ServerInterceptingCallInterface;
+  prototype.sendStatus.call(call, status);
 }
+
+/** A status as grpc-js takes it. */
+export type PartialStatus = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0];
 
 /** The path of a call's method, for the log. */
 export function pathOf(call: ServerInterceptingCallInterface): string {
