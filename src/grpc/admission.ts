@@ -110,10 +110,10 @@ export class Admission {
   }
 
   /** Counts a bad credential, or a dead token that the caller with these keys asked about. */
-  fail({ peer }: Arrival, keys: readonly string[]): void {
+  fail({ peer, credential }: Arrival, keys: readonly string[]): void {
     const [key] = keys;
-    if (key === undefined) this.#badCredentials.take(peer, performance.now());
-    else this.#deadTokens.take(peer + key, performance.now());
+    if (key !== undefined) this.#deadTokens.take(peer + key, performance.now());
+    else if (credential !== undefined) this.#badCredentials.take(peer, performance.now());
   }
 
   leave({ credential }: Arrival, keys: readonly string[]): void {
