@@ -143,6 +143,7 @@ test("the section about the network takes a person from development mode to JWTs
   const anyPort = "LISTEN_ADDRESS=127.0.0.1:0 MTLS_LISTEN_ADDRESS=127.0.0.1:0";
   const start = `. '${dir}/env'; ${anyPort} DATA_DIR='${folder.path}/data' exec node dist/src/main.js`;
   const server = startServerProcess({}, ["sh", "-ec", start]);
+  started.push(server);
   const bearers = await server.listening();
   const [, services = ""] = / and (\S+) and keeps /.exec(server.printed.stdout) ?? [];
 
