@@ -78,7 +78,7 @@ export class Admission {
       if (this.#refusedUntilMs.size > 0) this.#refuseKnown(rpc + credential, nowMs);
       if (this.#entered.of(credential) >= maxConcurrentCallsPerCaller) throw new ApiTokenError("OVERLOADED");
     }
-    this.#entered.add(credential);
+    this.#entered.add(keysOf(credential));
     return new Visit(this, arrival, nowMs);
   }
 
@@ -96,7 +96,7 @@ export class Admission {
     const waitMs = limiter?.waitMs(key, nowMs) ?? 0;
     if (waitMs > 0 && credential !== undefined) this.#rememberRefused(rpc + credential, nowMs + waitMs, nowMs);
     refuseFor(waitMs);
-    if (rpc === "VerifyToken") refuseFor(this.#deadTokens.waitMs(peer + key, nowMs));
+    if (rpc === "VerifyToken" && !this.#deadTokens.isUntouched) refuseFor(this.#deadTokens.waitMs(peer + key, nowMs));
     const keys = kind === "delegate" ? [key, actor] : [key];
     if (LISTS.has(rpc)) {
       const [lists, ownLists] = ["lists", `lists of ${key}`];
@@ -105,7 +105,7 @@ export class Admission {
       keys.push(lists, ownLists);
     }
     limiter?.take(key, nowMs, weight);
-    this.#running.add(...keys);
+    this.#running.add(keys);
     return keys;
   }
 
@@ -117,8 +117,8 @@ export class Admission {
   }
 
   leave({ credential }: Arrival, keys: readonly string[]): void {
-    this.#entered.remove(credential);
-    if (keys.length > 0) this.#running.remove(...keys);
+    this.#entered.remove(keysOf(credential));
+    if (keys.length > 0) this.#running.remove(keys);
   }
 
   #refuseKnown(key: string, nowMs: number): void {
@@ -172,6 +172,11 @@ function keyOf({ organizationId, userId, actor, token }: Principal): string {
   return `${organizationId}\0${userId}\0${token === undefined ? actor : "tokens"}`;
 }
 
+const NO_KEYS: readonly string[] = [];
+function keysOf(credential: string | undefined): readonly string[] {
+  return credential === undefined ? NO_KEYS : [credential];
+}
+
 /** How many there are, in all and under each key. */
 class Counter {
   readonly #of = new Map<string, number>();
@@ -181,15 +186,14 @@ class Counter {
     return this.#of.get(key) ?? 0;
   }
 
-  add(...keys: readonly (string | undefined)[]): void {
+  add(keys: readonly string[]): void {
     this.total += 1;
-    for (const key of keys) if (key !== undefined) this.#of.set(key, this.of(key) + 1);
+    for (const key of keys) this.#of.set(key, this.of(key) + 1);
   }
 
-  remove(...keys: readonly (string | undefined)[]): void {
+  remove(keys: readonly string[]): void {
     this.total -= 1;
     for (const key of keys) {
-      if (key === undefined) continue;
       const rest = this.of(key) - 1;
       if (rest > 0) this.#of.set(key, rest);
       else this.#of.delete(key);

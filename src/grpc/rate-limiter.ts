@@ -15,6 +15,11 @@ export class RateLimiter {
     this.#intervalMs = 1000 / perSecond;
   }
 
+  /** True when no key has taken anything, and so none has to wait. */
+  get isUntouched(): boolean {
+    return this.#evenAtMs.size === 0;
+  }
+
   /** How long the key has to wait before it may take something; 0 when it may now. */
   waitMs(key: string, nowMs: number): number {
     const evenAtMs = this.#evenAtMs.get(key) ?? nowMs;
@@ -24,8 +29,8 @@ export class RateLimiter {
   /** Takes one, or `weight` of them, of which all but the first may be made up for later. */
   take(key: string, nowMs: number, weight = 1): void {
     const evenAtMs = Math.max(this.#evenAtMs.get(key) ?? nowMs, nowMs);
-    // Taken out first, so that the map's order is that of the last takings.
-    this.#evenAtMs.delete(key);
+    // Taken out first where some will have to be forgotten, so that the map's order is that of the last takings.
+    if (this.#evenAtMs.size > MAX_KEYS / 2) this.#evenAtMs.delete(key);
     this.#evenAtMs.set(key, evenAtMs + weight * this.#intervalMs);
     if (this.#evenAtMs.size <= MAX_KEYS) return;
     const [oldest = key] = this.#evenAtMs.keys();
