@@ -121,11 +121,12 @@ test("handlers that run are counted in all and for each caller, and beyond it ca
   service = await startService({ MAX_CONCURRENT_CALLS: "6", MAX_CONCURRENT_CALLS_PER_CALLER: "4" });
   const { tokens, redis } = service;
   await redis.connection.reads.client("PAUSE", 400, "ALL");
-  const startMs = performance.now();
+  let answered = 0;
   const attempt = (user: string) =>
     tokens.getToken({ name: "none" }, { user }).catch((error: RpcError) => {
-      if (error.code === "NOT_FOUND") return "OK";
-      return `${error.reason} ${performance.now() - startMs < 350 ? "at once" : "late"}`;
+      if (error.code !== "NOT_FOUND") return `${error.reason} ${answered === 0 ? "at once" : "late"}`;
+      answered += 1;
+      return "OK";
     });
   const answers = await Promise.all([..."aaaaaabbb"].map(attempt));
   expect(answers).toEqual([
