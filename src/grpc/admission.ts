@@ -5,6 +5,7 @@ import type { TokenVerificationServiceService } from "../../gen/apitoken/v1/toke
 import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
 import { RateLimiter } from "./rate-limiter.js";
+import { RefusalPace } from "./refusal-pace.js";
 
 /** Our RPCs by their names in the contract. */
 export type RpcName = Capitalize<keyof typeof ApiTokenServiceService | keyof typeof TokenVerificationServiceService>;
@@ -49,6 +50,8 @@ const MAX_LISTS = 16;
 const MAX_LISTS_PER_CALLER = 2;
 
 export class Admission {
+  /** Whoever is refused waits for a turn before being told, whatever was called. */
+  readonly refusals = new RefusalPace();
   readonly #limits: AdmissionLimits;
   readonly #calls: ReadonlyMap<string, RateLimiter>;
   readonly #badCredentials: RateLimiter;

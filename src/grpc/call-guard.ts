@@ -1,5 +1,5 @@
-// What stands around every call of the server, handlers or not: no call lasts for ever, none is larger than it may be,
-// and what grpc-js says by itself goes out as a fixed text of ours.
+// What stands around every call of the server, handlers or not: no call lasts for ever, no address has too many open, and
+// what grpc-js says by itself goes out as a fixed text of ours.
 import {
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
@@ -16,7 +16,7 @@ import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 export interface CallGuardOptions {
   /** How long a call may take until it is answered, and a stream until its first message has come. */
   readonly callTimeoutMs: number;
-  /** Calls that one address may have open, half-sent ones too, and streams that all may. */
+  /** Calls that one address may have open, half-sent ones too, a quarter of them streams; and streams that all may. */
   readonly maxOpenCalls: number;
   readonly countRefused: (reason: "OVERLOADED") => void;
   readonly log: Logger;

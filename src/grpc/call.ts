@@ -15,7 +15,6 @@ import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
 import type { Admission, RpcName, Visit } from "./admission.js";
 import { clientCertificateOf } from "./grpc-js.js";
-import { RefusalPace } from "./refusal-pace.js";
 import { internalStatus, statusOf } from "./status.js";
 
 /** What the pipeline needs of the rest of the program. */
@@ -43,7 +42,6 @@ export function unary<Request, Response>(
   handle: (request: Request, caller: Principal) => Promise<Response>,
   { weigh = () => 1, isFailure = () => false }: Weighing<Request, Response> = {},
 ): handleUnaryCall<Request, Response> {
-  const pace = new RefusalPace();
   async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
     const startMs = performance.now();
     const callId = nextCallId();
@@ -65,7 +63,7 @@ export function unary<Request, Response>(
       if (isRefusal(error, "UNAUTHENTICATED")) visit?.fail();
       if (isRefusal(error, "RATE_LIMITED") || isRefusal(error, "OVERLOADED")) {
         countRefused(error.reason);
-        await pace.turn();
+        await admission.refusals.turn();
       }
       status = error instanceof ApiTokenError ? statusOf(error) : internalStatus(callId);
       callback(status);

@@ -30,7 +30,7 @@ export function issuedToken({ token, bearer, replayed }: IssuedToken) {
   return { apiToken: apiToken(token), token: bearer, replayed };
 }
 
-const EVENT_KINDS = {
+const KIND_OF = {
   created: TokenEventKind.TOKEN_EVENT_KIND_CREATED,
   renewed: TokenEventKind.TOKEN_EVENT_KIND_RENEWED,
   revoked: TokenEventKind.TOKEN_EVENT_KIND_REVOKED,
@@ -38,7 +38,7 @@ const EVENT_KINDS = {
 } as const;
 
 export function tokenEvent({ kind, timeMs, generation, ...rest }: TokenEvent): EventMessage {
-  return { ...rest, kind: EVENT_KINDS[kind], eventTime: fromMs(timeMs), generation: BigInt(generation) };
+  return { ...rest, kind: KIND_OF[kind], eventTime: fromMs(timeMs), generation: BigInt(generation) };
 }
 
 const SECRETS = { current: Secret.SECRET_CURRENT, previous: Secret.SECRET_PREVIOUS } as const;
@@ -55,7 +55,7 @@ export function verification(answer: Verification): VerifyTokenResponse {
 }
 
 /** A Timestamp or a Duration; both are seconds and nanos. Milliseconds are never negative here. */
-function fromMs(ms: number): Timestamp {
+export function fromMs(ms: number): Timestamp {
   const seconds = Math.floor(ms / 1000);
   return { seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 };
 }

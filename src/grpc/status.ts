@@ -11,6 +11,7 @@ import {
 } from "../../gen/google/rpc/error_details.js";
 import { Status as RpcStatus } from "../../gen/google/rpc/status.js";
 import type { ApiTokenError, Reason, Violation } from "../domain/errors.js";
+import { fromMs } from "./messages.js";
 
 /** `domain` of every ErrorInfo. */
 export const ERROR_DOMAIN = "apitoken.v1";
@@ -89,7 +90,7 @@ function extraDetails({ reason, message, violations, retryAfterMs = 1000 }: ApiT
     case "ISSUER_UNAVAILABLE":
     case "RATE_LIMITED":
     case "OVERLOADED":
-      return [pack("RetryInfo", RetryInfo, { retryDelay: durationOf(retryAfterMs) })];
+      return [pack("RetryInfo", RetryInfo, { retryDelay: fromMs(Math.ceil(retryAfterMs)) })];
     case "REPLAY_EXPIRED":
     case "UNAUTHENTICATED":
     case "INSUFFICIENT_PRIVILEGE":
@@ -100,11 +101,6 @@ function extraDetails({ reason, message, violations, retryAfterMs = 1000 }: ApiT
     case "UNIMPLEMENTED":
       return [];
   }
-}
-
-function durationOf(ms: number) {
-  const wholeMs = Math.ceil(ms);
-  return { seconds: BigInt(Math.floor(wholeMs / 1000)), nanos: (wholeMs % 1000) * 1_000_000 };
 }
 
 function fieldViolation({ field, description }: Violation) {
