@@ -8,6 +8,7 @@ import { Environment } from "./environment.js";
 import { type AdmissionLimits, DEFAULT_CALL_RATES } from "./grpc/admission.js";
 import type { CertificateFiles } from "./grpc/certificates.js";
 import type { ConnectionLimits } from "./grpc/connection-limit.js";
+import { REDIS_URL_FORMS, type RedisAddress, readRedisUrl } from "./redis/redis-address.js";
 
 /** What the server runs with. */
 export interface Config extends AdmissionLimits, ConnectionLimits {
@@ -25,7 +26,7 @@ export interface Config extends AdmissionLimits, ConnectionLimits {
   readonly maxMessageBytes: number;
   readonly maxMetadataBytes: number;
   /** undefined = the private Redis. */
-  readonly redisUrl: string | undefined;
+  readonly redisAddress: RedisAddress | undefined;
   readonly redisServerBin: string | undefined;
   readonly dataDir: string;
   readonly durability: "safe" | "fast";
@@ -99,9 +100,7 @@ function read(env: Environment): Config {
     jwt,
     tokenReach: env.oneOf("TOKENS_MAY_MANAGE", "self", TOKEN_REACHES),
     ...readLimits(env),
-    redisUrl: env.optional("REDIS_URL", "redis://, rediss:// or unix:///path", (text) =>
-      /^(?:rediss?:\/\/.|unix:\/\/\/.)/.test(text) && URL.canParse(text) ? text : undefined,
-    ),
+    redisAddress: readRedis(env),
     redisServerBin: env.text("REDIS_SERVER_BIN"),
     dataDir: env.value("DATA_DIR", "data", "a folder", (text) => text),
     durability: env.oneOf("DURABILITY", "safe", ["safe", "fast"]),
@@ -117,6 +116,21 @@ function read(env: Environment): Config {
     metricsAddress: env.address("METRICS_ADDRESS"),
     logLevel: env.oneOf("LOG_LEVEL", "info", LOG_LEVELS),
   };
+}
+
+function readRedis(env: Environment): RedisAddress | undefined {
+  const tls = {
+    ca: env.file("REDIS_TLS_CA_FILE"),
+    cert: env.file("REDIS_TLS_CERT_FILE"),
+    key: env.file("REDIS_TLS_KEY_FILE"),
+  };
+  const address = env.optional("REDIS_URL", REDIS_URL_FORMS, (text) => readRedisUrl(text, tls));
+  if (env.isSet("REDIS_TLS_CERT_FILE") !== env.isSet("REDIS_TLS_KEY_FILE"))
+    env.fault("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE go together");
+  const isSet = Object.values(tls).some((text) => text !== undefined);
+  if (isSet && address !== undefined && address.options.tls === undefined)
+    env.fault("REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need a REDIS_URL that begins with rediss");
+  return address;
 }
 
 function readJwt(env: Environment): Config["jwt"] {
@@ -209,7 +223,7 @@ function readLimits(env: Environment) {
 function refuseUnsafe(env: Environment, config: Config, isProduction: boolean): void {
   const { isDevelopment, listenAddress, tls } = config;
   for (const name of NOT_YET_SUPPORTED) if (env.isSet(name)) env.fault(`${name} is not supported by this version`);
-  for (const name of env.unknown(/^(?:JWT|TLS|MTLS|TOKENS|CALL|MAX_CONCURRENT|MAX_CONNECTIONS)_/))
+  for (const name of env.unknown(/^(?:JWT|TLS|MTLS|TOKENS|CALL|REDIS_TLS|MAX_CONCURRENT|MAX_CONNECTIONS)_/))
     env.fault(`${name} is no setting: is it misspelt?`);
   if (isDevelopment && !isLoopback(listenAddress)) {
     env.fault("LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server");

@@ -1,5 +1,6 @@
 // Reads settings from environment variables, one kind of value a method, and collects every fault instead of stopping at
 // the first. Knows nothing of which variables there are: that is src/config.ts.
+import { readFileSync } from "node:fs";
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
@@ -65,6 +66,17 @@ export class Environment {
     return this.optional(name, "text", (text) => text);
   }
 
+  /** The content of the file that is named. */
+  file(name: string): string | undefined {
+    return this.optional(name, "a file that can be read", (path) => {
+      try {
+        return readFileSync(path, "utf8");
+      } catch {
+        return undefined;
+      }
+    });
+  }
+
   flag(name: string): boolean {
     return this.value(name, "0", "0 or 1", (text) => (/^[01]$/.test(text) ? text === "1" : undefined));
   }
@@ -121,8 +133,8 @@ export class Environment {
 
 /** A URL without its password and the values of its parameters, which can be secrets too. */
 function masked(text: string): string {
-  if (!/^[a-z]+:\/\//i.test(text)) return text;
-  return text.replace(/^([a-z]+:\/\/[^:@/]*:).*@/is, "$1***@").replace(/([?&][^=&]*=)[^&]*/g, "$1***");
+  if (!/^[a-z+]+:\/\//i.test(text)) return text;
+  return text.replace(/^([a-z+]+:\/\/[^:@/]*:).*@/is, "$1***@").replace(/([?&][^=&]*=)[^&]*/g, "$1***");
 }
 
 function parseDuration(text: string): number | undefined {

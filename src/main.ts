@@ -19,8 +19,9 @@ import { Metrics, serveMetrics } from "./metrics.js";
 import { RedisConnection } from "./redis/connection.js";
 import { startPrivateRedis } from "./redis/private/private-redis.js";
 import { findRedisServer } from "./redis/private/redis-server.js";
+import type { RedisAddress } from "./redis/redis-address.js";
 import { RedisTokenStore } from "./redis/redis-token-store.js";
-import { RedisWatch } from "./redis/self-check.js";
+import { RedisWatch } from "./redis/redis-watch.js";
 
 const MAX_FLUSH_MS = 1000;
 /** Found by the fuzzer: test/bad-input/saved-cases.ts. */
@@ -60,13 +61,14 @@ async function run(config: Config): Promise<void> {
     async () => config.jwt && openKeys(config.jwt.keys, log),
   );
   const store = await openStore(config, log);
-  const redis = new RedisConnection(store.url);
+  const redis = new RedisConnection(store.address, { awaitsReplicas: config.durability === "safe" });
   const metrics = new Metrics();
   let server: GrpcServer | undefined;
   let metricsServer: Awaited<ReturnType<typeof serveMetrics>> | undefined;
   const watch = new RedisWatch(redis, {
     allowVolatile: config.allowVolatileRedis,
     allowUnverified: config.allowUnverifiedRedis,
+    durability: config.durability,
     log,
     listener: (isServing) => server?.health.setServing(isServing),
   });
@@ -103,16 +105,16 @@ async function run(config: Config): Promise<void> {
 
 /** The Redis to use, and how to let go of it. */
 interface Store {
-  /** A URL or the path of a unix socket. */
-  readonly url: string;
+  readonly address: RedisAddress;
   readonly description: string;
   close(): Promise<void>;
 }
 
 async function openStore(config: Config, log: Logger): Promise<Store> {
-  if (config.redisUrl !== undefined) {
-    const url = config.redisUrl.replace(/^unix:\/\//, "");
-    return { url, description: "the Redis of REDIS_URL", close: async () => {} };
+  if (config.redisAddress !== undefined) {
+    const where = { standalone: "the Redis", sentinel: "the Sentinels' Redis", cluster: "the Redis Cluster" };
+    const description = `${where[config.redisAddress.kind]} of REDIS_URL`;
+    return { address: config.redisAddress, description, close: async () => {} };
   }
   const server = await findRedisServer({
     explicitPath: config.redisServerBin,
@@ -128,7 +130,8 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
     log,
   });
   const description = `a private Redis ${server.version} in ${dataDir}`;
-  return { url: redis.socketPath, description, close: () => redis.stop() };
+  const address = { kind: "standalone", url: redis.socketPath, options: {} } as const;
+  return { address, description, close: () => redis.stop() };
 }
 
 /**

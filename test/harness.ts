@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { credentials, Metadata, ServerCredentials, type ServiceError, status as Status } from "@grpc/grpc-js";
+import { Redis } from "ioredis";
 import { pino } from "pino";
 import { ApiTokenServiceClient } from "../gen/apitoken/v1/api_token_service.js";
 import { TokenVerificationServiceClient } from "../gen/apitoken/v1/token_verification_service.js";
@@ -18,6 +19,7 @@ import { type GrpcServer, startGrpcServer } from "../src/grpc/server.js";
 import { RedisConnection } from "../src/redis/connection.js";
 import { type PrivateRedis, startPrivateRedis } from "../src/redis/private/private-redis.js";
 import { findRedisServer } from "../src/redis/private/redis-server.js";
+import { type RedisAddress, readRedisUrl } from "../src/redis/redis-address.js";
 import { RedisTokenStore } from "../src/redis/redis-token-store.js";
 
 /** The redis-server that `apitokend` would use on this machine; fetched when there is none. */
@@ -47,12 +49,17 @@ export async function startRedis() {
     log: pino({ level: "silent" }),
   });
   const connection = await connect(redis.socketPath);
+  const client = new Redis(redis.socketPath);
   return {
     socketPath: redis.socketPath,
+    /** What the product uses. */
     connection,
+    /** The test's own way to Redis. */
+    client,
     /** Ends the server and leaves the connection trying. */
     shutDown: () => redis.stop(),
     stop: async () => {
+      client.disconnect();
       connection.close();
       await redis.stop();
       await folder.remove();
@@ -60,14 +67,20 @@ export async function startRedis() {
   };
 }
 
-/** A connection that is ready. */
+/** A connection that is ready. `url`: as REDIS_URL, or the path of a unix socket. */
 export async function connect(url: string): Promise<RedisConnection> {
-  const connection = new RedisConnection(url);
-  await eventually(async () => {
-    await connection.ping();
-    await connection.readClock();
-  });
+  const connection = new RedisConnection(addressOf(url), { awaitsReplicas: true });
+  await eventually(() =>
+    Promise.all([...connection.reads.all(), ...connection.writes.all()].map((master) => master.readClock())),
+  );
   return connection;
+}
+
+export function addressOf(url: string): RedisAddress {
+  const tls = { ca: undefined, cert: undefined, key: undefined };
+  const address = readRedisUrl(url.startsWith("/") ? `unix://${url}` : url, tls);
+  if (address === undefined) throw new Error(`${url} is no REDIS_URL`);
+  return address;
 }
 
 /**

@@ -8,7 +8,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 /** What each folder of src/ may import besides its own files. Packages by name, folders of the project by path. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   domain: ["node:crypto", "node:zlib"],
-  redis: ["src/domain/", "ioredis", "pino", "node:"],
+  redis: ["src/domain/", "ioredis", "cluster-key-slot", "pino", "node:"],
   auth: ["src/domain/", "@grpc/grpc-js", "jose", "node:"],
   grpc: ["src/domain/", "gen/", "@grpc/grpc-js", "@bufbuild/protobuf", "pino", "node:"],
   shell: ["gen/", "@grpc/grpc-js", "node:"],

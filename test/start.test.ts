@@ -61,7 +61,7 @@ test("with REDIS_URL it uses that Redis and starts none", async () => {
   const server = start({ REDIS_URL: `unix://${redis.socketPath}` });
   const { tokens, close } = clients(await server.listening());
   await tokens.createToken({ name: "my_token" });
-  expect(await redis.connection.reads.keys("*:token:*")).toHaveLength(1);
+  expect(await redis.client.keys("*:token:*")).toHaveLength(1);
   expect(existsSync(join(folder.path, "data"))).toBe(false);
   close();
   expect(await server.stop("SIGTERM")).toBe(0);
@@ -73,9 +73,9 @@ test("a running call ends before the server does", async () => {
   const server = start({ REDIS_URL: `unix://${redis.socketPath}` });
   const { tokens, close } = clients(await server.listening());
   await tokens.listTokens({});
-  await redis.connection.writes.client("PAUSE", 300, "WRITE");
+  await redis.client.client("PAUSE", 300, "WRITE");
   const answer = tokens.createToken({ name: "my_token" });
-  await eventually(async () => expect(await redis.connection.reads.client("LIST")).toContain("cmd=eval"));
+  await eventually(async () => expect(await redis.client.client("LIST")).toContain("cmd=eval"));
   server.child.kill("SIGTERM");
   expect((await answer).apiToken?.name).toBe("my_token");
   expect(await server.exited).toBe(0);
@@ -171,8 +171,8 @@ test("no token, secret or request_id reaches the log, the standard output or Red
   const renewed = await tokens.renewToken({ name: "my_token", gracePeriod: { seconds: 60n, nanos: 0 } });
   await verification.verifyToken({ token });
   await tokens.createToken({ name: "my_token", requestId, role: "other" }).catch(() => {});
-  const keys = await redis.connection.reads.keys("*");
-  const stored = await Promise.all(keys.map((key) => redis.connection.reads.dump(key)));
+  const keys = await redis.client.keys("*");
+  const stored = await Promise.all(keys.map((key) => redis.client.dump(key)));
   close();
   await server.stop("SIGTERM");
   const everything = [server.printed.stdout, server.printed.stderr, ...keys, ...stored].join("\n");

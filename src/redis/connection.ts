@@ -1,50 +1,68 @@
-// The way to Redis: one connection for reads, one for mutations, the clock that decides, and what its failures mean.
+// The way to Redis: connections for reads and for mutations, what is tried again and for how long, and what failures mean.
 // Everything fails fast, for a caller would rather retry than wait.
-import { Redis, type RedisOptions, ReplyError } from "ioredis";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Redis, type RedisOptions, ReplyError } from "ioredis";
 import { ApiTokenError } from "../domain/errors.js";
+import { type Master, steadyMs } from "./master.js";
+import { findMasters, type Masters } from "./masters.js";
+import type { RedisAddress } from "./redis-address.js";
 
-const COMMAND_TIMEOUT_MS = 500;
-/** A clock that was read more slowly than this is too uncertain to go by. */
-const MAX_CLOCK_READ_MS = 50;
+/** How long a call asks and asks again. */
+const CALL_LIMIT_MS = 500;
+const RETRY_MS = 25;
+/** From our giving up until the caller has read that we did. */
+const ANSWER_MS = 100;
 
 const OPTIONS: RedisOptions = {
   enableOfflineQueue: false,
-  maxRetriesPerRequest: 1,
-  commandTimeout: COMMAND_TIMEOUT_MS,
+  // What is sent again is decided here, not by the client.
+  maxRetriesPerRequest: 0,
+  commandTimeout: CALL_LIMIT_MS,
   connectTimeout: 1000,
-  retryStrategy: (attempt) => Math.min(50 * attempt, 500),
   // A demoted master says READONLY: find the new one.
   reconnectOnError: (error) => error.message.startsWith("READONLY"),
 };
 
 /** Redis's own words for "I did not do it". */
-const REFUSED = /^(?:MISCONF|READONLY|LOADING|NOREPLICAS|OOM|NOAUTH|NOPERM|WRONGPASS|MASTERDOWN|BUSY)\b/;
+const REFUSED = /^(?:MISCONF|NOREPLICAS|OOM|NOAUTH|NOPERM|WRONGPASS|MASTERDOWN|BUSY)\b/;
+/** The same, where another try helps soon, or at another master. */
+const PASSING = /^(?:READONLY|LOADING|NOSCRIPT|MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
 /** ioredis's words for "I did not send it". */
+const NOT_CONNECTED = "not connected";
 const NOT_SENT = /^Stream isn't writeable/;
 
-export class RedisConnection {
-  /** Verification and other reads; commands of one event-loop turn go out together. */
-  readonly reads: Redis;
-  readonly writes: Redis;
-  /** False refuses mutations: whoever watches this Redis found that it may not keep tokens. */
-  acceptsMutations = true;
-  /** Redis's clock minus this process's steady clock. */
-  #clockOffsetMs: number | undefined;
-  #lastFailure = "no answer";
-  #lostWriteConnections = 0;
+export interface ConnectionOptions {
+  /** Whether answers wait until replicas have what they say. */
+  readonly awaitsReplicas: boolean;
+}
 
-  /** Connects at once and keeps reconnecting until closed. `url`: redis://, rediss:// or the path of a unix socket. */
-  constructor(url: string) {
-    this.reads = new Redis(url, { ...OPTIONS, enableAutoPipelining: true, connectionName: "apitokend-reads" });
-    this.writes = new Redis(url, { ...OPTIONS, connectionName: "apitokend-writes" });
-    for (const redis of [this.reads, this.writes]) {
-      redis.on("error", (error) => {
-        this.#lastFailure = causeOf(error);
-      });
-    }
-    this.writes.on("close", () => {
-      this.#lostWriteConnections += 1;
-    });
+export class RedisConnection {
+  readonly address: RedisAddress;
+  /** Verification and other reads. */
+  readonly reads: Masters;
+  /** Mutations have connections of their own, for each waits until replicas have it. */
+  readonly writes: Masters;
+  /** False refuses mutations, and lets reads fail at their first failure: whoever watches this Redis found it unfit. */
+  isServing = true;
+  /** Replicas that must have what an answer says. */
+  requiredReplicas: number;
+  #lastFailure = "no answer";
+  #connectionsMade = 0;
+
+  /** Connects at once and keeps reconnecting until closed. */
+  constructor(address: RedisAddress, { awaitsReplicas }: ConnectionOptions) {
+    this.address = address;
+    const onReady = () => {
+      this.#connectionsMade += 1;
+    };
+    this.requiredReplicas = awaitsReplicas && address.kind !== "standalone" ? 1 : 0;
+    const onError = (error: unknown) => {
+      this.#lastFailure = causeOf(error);
+    };
+    const open = (connectionName: string, options: RedisOptions = {}) =>
+      findMasters(address, { redis: { ...OPTIONS, ...options, connectionName }, onReady, onError });
+    this.reads = open("apitokend-reads", { enableAutoPipelining: true });
+    this.writes = open("apitokend-writes");
   }
 
   /** Why the connection failed last: Redis's first word, or the system's error code. No secrets. */
@@ -52,79 +70,144 @@ export class RedisConnection {
     return this.#lastFailure;
   }
 
-  /** What Redis's clock says now, to within a round trip. Throws STORE_UNAVAILABLE until it has been read once. */
-  nowMs(): number {
-    if (this.#clockOffsetMs === undefined) throw new ApiTokenError("STORE_UNAVAILABLE", { cause: "clock not read" });
-    return steadyMs() + this.#clockOffsetMs;
+  /** How many times a connection has come to be usable; each time it may lead to another server. */
+  get connectionsMade(): number {
+    return this.#connectionsMade;
   }
 
-  /** The last moment at which a mutation sent now may be applied: its caller is answered by then. */
-  notAfterMs(): number {
-    return Math.ceil(this.nowMs()) + COMMAND_TIMEOUT_MS + 100;
+  /** What the clock of the key's master says now, to within a round trip; undefined while it is not known. */
+  nowMs(key: string): number | undefined {
+    return this.writes.of(key)?.nowMs;
   }
 
-  /** Reads Redis's clock, in milliseconds. */
-  async readClock(): Promise<number> {
-    const sentMs = steadyMs();
-    const [seconds, microseconds] = await this.read((redis) => redis.time());
-    const receivedMs = steadyMs();
-    const redisMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
-    if (this.#clockOffsetMs === undefined || receivedMs - sentMs < MAX_CLOCK_READ_MS) {
-      this.#clockOffsetMs = redisMs - (sentMs + receivedMs) / 2;
-    }
-    return Math.floor(redisMs);
+  /** Asks the key's master for its clock. Rejects with STORE_UNAVAILABLE. */
+  readClock(key: string): Promise<number> {
+    return this.#call(this.writes, key, (master) => master.readClock());
   }
 
-  /** Awaits a read. Rejects with STORE_UNAVAILABLE when Redis does not answer it. */
-  async read<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
-    try {
-      return await run(this.reads);
-    } catch (error) {
-      if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
-      throw new ApiTokenError("STORE_UNAVAILABLE", { cause: causeOf(error) });
-    }
+  /** Awaits a read in the key's slot. Rejects with STORE_UNAVAILABLE when Redis does not answer it. */
+  read<T>(key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
+    return this.#call(this.reads, key, (master, isAsked) =>
+      master.run(this.requiredReplicas, pulseKey(key), isAsked ? asking(send) : send),
+    );
   }
 
   /**
-   * Awaits a mutation. Rejects with STORE_UNAVAILABLE when it was not sent or Redis refused it, and with
-   * OUTCOME_UNKNOWN when it may have been applied.
+   * Awaits a mutation in the key's slot. `send` gets the last moment, on Redis's clock, at which it may be applied; it is
+   * sent again when its answer is lost, and must be applied once at most. Rejects with STORE_UNAVAILABLE when it was not
+   * applied, and with OUTCOME_UNKNOWN when it may have been.
    */
-  async mutate<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
-    if (!this.acceptsMutations || this.writes.status !== "ready") {
-      throw new ApiTokenError("STORE_UNAVAILABLE", { cause: "not ready" });
-    }
-    const lostBefore = this.#lostWriteConnections;
+  async mutate<T>(key: string, send: (redis: Redis, notAfterMs: number) => Promise<T>): Promise<T> {
+    if (!this.isServing) throw unavailable("not serving");
+    const endMs = steadyMs() + CALL_LIMIT_MS + ANSWER_MS;
+    let mayBeApplied = false;
+    const attempt = async (master: Master) => {
+      const nowMs = master.nowMs ?? (await master.readClock());
+      const notAfterMs = Math.ceil(nowMs + endMs - steadyMs());
+      const wasDoubtful = mayBeApplied;
+      mayBeApplied = true;
+      try {
+        return await master.run(this.requiredReplicas, pulseKey(key), (redis) => send(redis, notAfterMs));
+      } catch (error) {
+        if (isRefusal(error)) mayBeApplied = wasDoubtful;
+        throw error;
+      }
+    };
     try {
-      return await run(this.writes);
+      return await this.#call(this.writes, key, attempt);
     } catch (error) {
-      if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
-      // After a lost connection ioredis sends it again: what is refused then may have been applied before.
-      const wasSentOnce = this.#lostWriteConnections === lostBefore;
-      const isUnapplied = wasSentOnce && isRefusal(error);
-      throw new ApiTokenError(isUnapplied ? "STORE_UNAVAILABLE" : "OUTCOME_UNKNOWN", { cause: causeOf(error) });
+      if (!mayBeApplied || !(error instanceof ApiTokenError)) throw error;
+      throw new ApiTokenError("OUTCOME_UNKNOWN", { cause: error.cause });
     }
   }
 
-  /** Resolves when both connections answer; rejects otherwise. */
-  async ping(): Promise<void> {
-    await Promise.all([this.reads.ping(), this.writes.ping()]);
-  }
-
-  /** Looks for the master anew. */
-  reconnect(): void {
-    this.reads.disconnect(true);
-    this.writes.disconnect(true);
+  /** Sends a note in the key's slot, once and without waiting for replicas. Rejects with whatever ioredis rejects with. */
+  async note(key: string, send: (redis: Redis) => Promise<unknown>): Promise<void> {
+    const master = this.writes.of(key);
+    if (master === undefined) throw unavailable("no master");
+    try {
+      await send(master.redis);
+    } catch (error) {
+      if (isMissingScript(error)) return this.note(key, send);
+      if (isPassing(error)) this.writes.refresh();
+      throw error;
+    }
   }
 
   close(): void {
-    this.reads.disconnect();
-    this.writes.disconnect();
+    this.reads.close();
+    this.writes.close();
+  }
+
+  /** Runs on the key's master, and again for as long as there is time and another try may help. */
+  async #call<T>(masters: Masters, key: string, attempt: (master: Master, isAsked: boolean) => Promise<T>): Promise<T> {
+    const endMs = steadyMs() + CALL_LIMIT_MS;
+    let redirectedTo: string | undefined;
+    for (let attempts = 0; ; attempts += 1) {
+      try {
+        const master = redirectedTo === undefined ? masters.of(key) : masters.at(redirectedTo);
+        if (master?.isAway()) throw unavailable("away");
+        if (master === undefined || !master.isReady()) throw unavailable(NOT_CONNECTED);
+        const answer = attempt(master, redirectedTo !== undefined);
+        return await (attempts === 0 ? answer : within(endMs - steadyMs(), answer));
+      } catch (error) {
+        if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
+        const isOver = steadyMs() + RETRY_MS > endMs;
+        if (isMissingScript(error) && !isOver) continue;
+        const isHopeless = isRefusal(error) && !isPassing(error);
+        if (isHopeless || isOver || !this.isServing) throw unavailable(causeOf(error));
+        redirectedTo = /^ASK \d+ (\S+)/.exec(messageOf(error))?.[1];
+        if (redirectedTo === undefined) masters.refresh();
+        await delay(RETRY_MS);
+      }
+    }
   }
 }
 
+/** A write there may be overwritten by anybody at any time. */
+function pulseKey(key: string): string {
+  return `${key.slice(0, key.indexOf("}") + 1)}:pulse`;
+}
+
+/** The slot is on its way from one master to another. */
+function asking<T>(send: (redis: Redis) => Promise<T>): (redis: Redis) => Promise<T> {
+  return (redis) => {
+    redis.asking().catch(() => {});
+    return send(redis);
+  };
+}
+
+/** Rejects when the answer takes longer. */
+async function within<T>(limitMs: number, answer: Promise<T>): Promise<T> {
+  const ending = new AbortController();
+  const late = delay(Math.max(0, limitMs), undefined, { signal: ending.signal }).then(() => {
+    throw new Error("no answer");
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    ending.abort();
+    late.catch(() => {});
+  }
+}
+
+function unavailable(cause: string): ApiTokenError {
+  return new ApiTokenError("STORE_UNAVAILABLE", { cause });
+}
+
+/** It was certainly not executed. */
 function isRefusal(error: unknown): boolean {
-  const { message } = error as Error;
-  return REFUSED.test(message) || NOT_SENT.test(message);
+  return error instanceof ApiTokenError || [REFUSED, PASSING, NOT_SENT].some((words) => words.test(messageOf(error)));
+}
+
+/** Redis has it by now: src/redis/scripts.ts has taught it. */
+function isMissingScript(error: unknown): boolean {
+  return messageOf(error).startsWith("NOSCRIPT");
+}
+
+function isPassing(error: unknown): boolean {
+  if (error instanceof ApiTokenError) return error.cause === NOT_CONNECTED;
+  return [PASSING, NOT_SENT].some((words) => words.test(messageOf(error)));
 }
 
 /** An answer that no healthy or unhealthy Redis gives to what we send: a fault of ours. */
@@ -132,13 +215,14 @@ function isUnexpected(error: unknown): boolean {
   return error instanceof ReplyError && !isRefusal(error);
 }
 
-/** ioredis hangs all arguments of a command on its errors, and Redis quotes them: only its first word goes on. */
-function causeOf(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (error instanceof ReplyError) return /^[A-Z]+/.exec(message)?.[0] ?? "an error";
-  return code ?? message;
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : "";
 }
 
-function steadyMs(): number {
-  return performance.timeOrigin + performance.now();
+/** ioredis hangs all arguments of a command on its errors, and Redis quotes them: only its first word goes on. */
+function causeOf(error: unknown): string {
+  const { code, message, cause } = error as NodeJS.ErrnoException;
+  if (error instanceof ApiTokenError) return String(cause);
+  if (error instanceof ReplyError) return /^[A-Z]+/.exec(message)?.[0] ?? "an error";
+  return code ?? message;
 }

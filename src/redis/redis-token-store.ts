@@ -77,7 +77,7 @@ export class RedisTokenStore implements TokenStore {
 
   async get(owner: Owner, name: string): Promise<Token | undefined> {
     const { keys } = indexAndTokens(owner.organizationId);
-    const answer = await this.#redis.read((redis) => scripts.get(redis, keys, [owner.userId, name]));
+    const answer = await this.#redis.read(keys[0], (redis) => scripts.get(redis, keys, [owner.userId, name]));
     return answer[0] === "ok" ? tokenOf(answer, { ...owner, name }) : undefined;
   }
 
@@ -88,7 +88,7 @@ export class RedisTokenStore implements TokenStore {
     const start = after === undefined ? first : `(${after[0]}\0${after[1]}\0~`;
     const stop = userId === undefined ? "+" : `(${userId}\u0001`;
     const args = [start, stop, limit, ID_LENGTH];
-    const [, nowMs, replies, next] = await this.#redis.read((redis) => scripts.list(redis, keys, args));
+    const [, nowMs, replies, next] = await this.#redis.read(keys[0], (redis) => scripts.list(redis, keys, args));
     const tokens = replies.map(([id, values]) => complete(decodeToken(tag + id, values, Number(nowMs))));
     const isAskedFor = (token: Token) =>
       token.organizationId === organizationId && (userId === undefined || token.userId === userId);
@@ -102,15 +102,17 @@ export class RedisTokenStore implements TokenStore {
     if (token !== undefined && token.tag !== tag) return { events: [], next: undefined };
     const start = before === undefined ? "+" : `(${before[0]}`;
     const args = [start, limit, organizationId, userId ?? "", name ?? "", token?.id ?? ""];
-    const [entries, next] = await this.#redis.read((redis) => scripts.listEvents(redis, [eventsKey(tag)], args));
+    const key = eventsKey(tag);
+    const [entries, next] = await this.#redis.read(key, (redis) => scripts.listEvents(redis, [key], args));
     const events = entries.map((values) => decodeEvent(tag, values));
     return { events, next: next === "" ? undefined : ([next] as const) };
   }
 
   async read(uid: string): Promise<StoredToken | undefined> {
-    const values = await this.#redis.read((redis) => redis.hmget(tokenKey(splitUid(uid)), ...FIELDS));
+    const key = tokenKey(splitUid(uid));
+    const values = await this.#redis.read(key, (redis) => redis.hmget(key, ...FIELDS));
     // Only a token that had a grace period needs the clock; asked after the read, it can only end the grace earlier.
-    const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock() : 0;
+    const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock(key) : 0;
     return decodeToken(uid, values, nowMs);
   }
 
@@ -126,13 +128,18 @@ export class RedisTokenStore implements TokenStore {
     this.#supersededNoted.add(uid);
     setTimeout(() => this.#supersededNoted.delete(uid), SUPERSEDED_INTERVAL_MS).unref();
     const token = splitUid(uid);
-    const keys = [tokenKey(token), supersededKey(token), eventsKey(token.tag)];
+    const key = tokenKey(token);
+    const keys = [key, supersededKey(token), eventsKey(token.tag)];
     const args = [token.id, generation, actor, this.#eventRetentionMs, SUPERSEDED_INTERVAL_MS];
-    scripts.recordSupersededUse(this.#redis.writes, keys, args).catch(() => this.#supersededNoted.delete(uid));
+    this.#redis
+      .note(key, (redis) => scripts.recordSupersededUse(redis, keys, args))
+      .catch(() => this.#supersededNoted.delete(uid));
   }
 
-  #isFresh({ lastUsedTimeMs }: StoredToken): boolean {
-    return lastUsedTimeMs !== undefined && this.#redis.nowMs() < lastUsedTimeMs + this.#lastUsedResolutionMs;
+  #isFresh({ uid, lastUsedTimeMs }: StoredToken): boolean {
+    if (lastUsedTimeMs === undefined) return false;
+    const nowMs = this.#redis.nowMs(tokenKey(splitUid(uid)));
+    return nowMs === undefined || nowMs < lastUsedTimeMs + this.#lastUsedResolutionMs;
   }
 
   /** Tries for as long as the note would come in time; after that the next use is noted instead. */
@@ -142,7 +149,7 @@ export class RedisTokenStore implements TokenStore {
     const receipt = requestHash === undefined ? key : receiptKey(parts.tag, requestHash);
     for (let attempt = 0; attempt < NOTE_ATTEMPTS; attempt += 1) {
       try {
-        await scripts.recordUse(this.#redis.writes, [key, receipt], [generation]);
+        await this.#redis.note(key, (redis) => scripts.recordUse(redis, [key, receipt], [generation]));
         return;
       } catch {
         await new Promise((resolve) => setTimeout(resolve, NOTE_RETRY_MS).unref());
@@ -160,8 +167,10 @@ export class RedisTokenStore implements TokenStore {
     const operation = randomText(OPERATION_LENGTH);
     const { requestHash = "", fingerprint = "", sealedSecret = "" } = command.replay ?? {};
     const receipt = receiptKey(tag, requestHash === "" ? operation : requestHash);
-    const args = [operation, this.#redis.notAfterMs(), command.userId, command.name];
-    args.push(
+    const scriptKeys = [...keys, receipt, eventsKey(tag)];
+    const args = [
+      command.userId,
+      command.name,
       requestHash,
       fingerprint,
       sealedSecret,
@@ -169,11 +178,13 @@ export class RedisTokenStore implements TokenStore {
       command.actor,
       this.#eventRetentionMs,
       ...extraArgs,
+    ];
+    const answer = await this.#redis.mutate(receipt, (redis, notAfterMs) =>
+      script(redis, scriptKeys, [operation, notAfterMs, ...args]),
     );
-    const answer = await this.#redis.mutate((redis) => script(redis, [...keys, receipt, eventsKey(tag)], args));
     if (answer[0] !== "late") return answer as Exclude<Reply, scripts.Late>;
     // It reached Redis too late and changed nothing: either a stall, or Redis's clock was set.
-    this.#redis.readClock().catch(() => {});
+    this.#redis.readClock(receipt).catch(() => {});
     throw new ApiTokenError("STORE_UNAVAILABLE", { cause: "late" });
   }
 }

@@ -28,7 +28,10 @@ export const listEvents = script<readonly [events: readonly EventValues[], next:
 export const recordUse = script<"ok" | "gone">(2, "record-use");
 export const recordSupersededUse = script<"ok" | "gone" | "recent">(3, "event", "record-superseded-use");
 
-/** Runs the script: its keys, then its arguments. Rejects with whatever ioredis rejects with. */
+/**
+ * Runs the script: its keys, then its arguments. Rejects with whatever ioredis rejects with. NOSCRIPT asks for another
+ * try, for what is sent in place of a command could go out behind the WAIT that was to confirm it.
+ */
 export type Script<Reply> = (
   redis: Redis,
   keys: readonly string[],
@@ -49,9 +52,9 @@ function script<Reply>(numberOfKeys: number, ...parts: readonly string[]): Scrip
     try {
       return (await redis.evalsha(sha, numberOfKeys, ...keys, ...args)) as Reply;
     } catch (error) {
-      // A Redis that restarted or was flushed has lost the script; it has run nothing.
-      if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
-      return (await redis.eval(lua, numberOfKeys, ...keys, ...args)) as Reply;
+      // A Redis that restarted or was flushed has lost the script; it has run nothing, and knows it for the next try.
+      if (error instanceof Error && error.message.startsWith("NOSCRIPT")) await redis.script("LOAD", lua);
+      throw error;
     }
   };
 }

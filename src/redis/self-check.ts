@@ -1,15 +1,16 @@
-// Whether this Redis may keep tokens. Checked at start, every minute and after each reconnect, for an operator can change
-// a setting at run time and a failover can bring up a server that is set differently.
+// Whether this Redis may keep tokens: what a master must be, and how it must be set.
 import type { Redis } from "ioredis";
-import type { Logger } from "pino";
-import { ApiTokenError } from "../domain/errors.js";
 import type { RedisConnection } from "./connection.js";
+import type { Master } from "./master.js";
+import type { RedisAddress } from "./redis-address.js";
 
 export interface SelfCheckOptions {
   /** Serve although Redis keeps nothing on disk. */
   readonly allowVolatile: boolean;
   /** Serve although Redis does not let us read its configuration. */
   readonly allowUnverified: boolean;
+  /** `safe`: what is acknowledged must survive the loss of a master, or of its power. */
+  readonly durability: "safe" | "fast";
 }
 
 export interface Findings {
@@ -18,156 +19,98 @@ export interface Findings {
   readonly warnings: readonly string[];
 }
 
-const PING_INTERVAL_MS = 500;
-const CHECK_INTERVAL_MS = 60_000;
-const START_LIMIT_MS = 10_000;
 const MAX_CLOCK_SKEW_MS = 2000;
+const MODES = { standalone: "standalone", sentinel: "standalone", cluster: "cluster" } as const;
 
-/** Asks Redis about itself. Rejects when it does not answer. */
+/** Asks every master about itself. Rejects when none answers; one of several that does not is only warned of. */
 export async function selfCheck(connection: RedisConnection, options: SelfCheckOptions): Promise<Findings> {
+  const { address, reads, writes } = connection;
+  const checks = await Promise.allSettled(writes.all().map((master) => checkMaster(master, address, options)));
+  const found = checks.flatMap((check) => (check.status === "fulfilled" ? [check.value] : []));
+  if (found.length === 0) throw new Error("no master answers");
+
+  const faults = new Set(found.flatMap((one) => one.faults));
+  const warnings = new Set(found.flatMap((one) => one.warnings));
+  const silent = checks.length - found.length;
+  if (silent > 0) warnings.add(`${silent} of ${checks.length} masters do not answer: their organizations have to wait`);
+  const [one, ...others] = found;
+  const [reader] = reads.all();
+  if (one && reader && others.length === 0 && address.kind !== "cluster") {
+    // One connection has followed a failover and the other has not.
+    if ((await runId(reader.redis)) !== one.runId) {
+      for (const { redis } of [...reads.all(), ...writes.all()]) redis.disconnect(true);
+      return { faults: ["the connections lead to different servers"], warnings: [] };
+    }
+  }
+  const required = Math.max(...found.map(({ requiredReplicas }) => requiredReplicas));
+  connection.requiredReplicas = options.durability === "safe" ? required : 0;
+  return { faults: [...faults], warnings: [...warnings] };
+}
+
+interface MasterFindings extends Findings {
+  readonly runId: string;
+  /** By how many replicas this master lets a write be kept. */
+  readonly requiredReplicas: number;
+}
+
+async function checkMaster(
+  master: Master,
+  { kind }: RedisAddress,
+  { allowVolatile, allowUnverified, durability }: SelfCheckOptions,
+): Promise<MasterFindings> {
   const faults: string[] = [];
   const warnings: string[] = [];
   const refuseUnless = (isAllowed: boolean, text: string) => (isAllowed ? warnings : faults).push(text);
 
-  const [info, readInfo] = await Promise.all([connection.writes.info(), connection.reads.info()]);
-  if (infoField(info, "run_id") !== infoField(readInfo, "run_id")) {
-    // One connection has followed a failover and the other has not.
-    connection.reconnect();
-    return { faults: ["the connections lead to different servers"], warnings };
-  }
+  const info = await master.redis.info();
   const version = infoField(info, "redis_version");
   if (Number.parseInt(version, 10) < 7) faults.push(`Redis ${version} is too old: 7.0 or newer is needed`);
   const mode = infoField(info, "redis_mode");
-  if (mode !== "standalone") faults.push(`Redis in ${mode} mode is not supported by this version`);
+  if (mode !== MODES[kind]) faults.push(`Redis runs in ${mode} mode, and REDIS_URL says ${kind}`);
   const role = infoField(info, "role");
   if (role !== "master") faults.push(`this Redis is a ${role}; the master is needed`);
 
-  const settings = await readSettings(connection.writes);
+  const isReplicated = kind !== "standalone";
+  let requiredReplicas = isReplicated ? 1 : 0;
+  const settings = await readSettings(master.redis);
   if (settings === undefined) {
     const text =
       "CONFIG GET is not permitted, so eviction and persistence cannot be verified (ALLOW_UNVERIFIED_REDIS=1)";
-    refuseUnless(options.allowUnverified, text);
+    refuseUnless(allowUnverified, text);
   } else {
+    requiredReplicas = Number(settings.get("min-replicas-to-write"));
     const policy = settings.get("maxmemory-policy");
     if (policy !== "noeviction") faults.push(`maxmemory-policy is ${policy}: tokens would be evicted; set noeviction`);
     if (settings.get("appendonly") !== "yes") {
-      refuseUnless(
-        options.allowVolatile,
-        "appendonly is off: tokens would not survive a restart (ALLOW_VOLATILE_REDIS=1)",
-      );
+      refuseUnless(allowVolatile, "appendonly is off: tokens would not survive a restart (ALLOW_VOLATILE_REDIS=1)");
+    } else if (durability === "safe" && requiredReplicas === 0 && settings.get("appendfsync") !== "always") {
+      warnings.push("appendfsync is not always: a power cut can lose the last second (DURABILITY=fast accepts that)");
+    }
+    if (durability === "safe" && isReplicated && requiredReplicas === 0) {
+      faults.push("min-replicas-to-write is 0: a failover would lose changes; set 1 or more, or DURABILITY=fast");
     }
   }
-  const skewMs = Math.round((await connection.readClock()) - Date.now());
+  const skewMs = Math.round((await master.readClock()) - Date.now());
   if (Math.abs(skewMs) > MAX_CLOCK_SKEW_MS) {
     warnings.push(`Redis's clock is ${skewMs} ms ahead of this machine's; Redis's decides when a token ends`);
   }
-  return { faults, warnings };
+  return { faults, warnings, runId: infoField(info, "run_id"), requiredReplicas };
 }
 
-/** Watches Redis: tells when it can and cannot be served from, and lets no mutation through while it cannot. */
-export class RedisWatch {
-  readonly #connection: RedisConnection;
-  readonly #options: SelfCheckOptions;
-  readonly #log: Logger;
-  readonly #listener: (isServing: boolean) => void;
-  #isServing = false;
-  #isCheckDue = true;
-  #checkedAtMs = 0;
-  #timer: NodeJS.Timeout | undefined;
-  #isStopped = false;
-
-  /** `listener` is called with every change. */
-  constructor(
-    connection: RedisConnection,
-    options: SelfCheckOptions & { log: Logger; listener: (isServing: boolean) => void },
-  ) {
-    this.#connection = connection;
-    this.#options = options;
-    this.#log = options.log;
-    this.#listener = options.listener;
-    // It may be another server now, or the same one set differently.
-    for (const redis of [connection.reads, connection.writes]) {
-      redis.on("ready", () => {
-        this.#isCheckDue = true;
-      });
-    }
-  }
-
-  get isServing(): boolean {
-    return this.#isServing;
-  }
-
-  /** Resolves when Redis may be served from; rejects with the faults, or when it does not answer within 10 s. */
-  async start(): Promise<void> {
-    const limitMs = performance.now() + START_LIMIT_MS;
-    for (;;) {
-      const findings = await selfCheck(this.#connection, this.#options).catch(() => undefined);
-      if (findings !== undefined && findings.faults.length > 0) throw new Error(findings.faults.join("\n"));
-      if (findings !== undefined) {
-        this.#report(findings);
-        break;
-      }
-      const { lastFailure } = this.#connection;
-      const isHopeless = /^(?:WRONGPASS|NOAUTH|NOPERM)$/.test(lastFailure);
-      if (isHopeless || performance.now() > limitMs) throw new Error(`Redis does not answer: ${lastFailure}`);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    this.#schedule();
-  }
-
-  /** Looks no more, and says nothing more, not even of a look that is under way. */
-  stop(): void {
-    this.#isStopped = true;
-    clearTimeout(this.#timer);
-  }
-
-  #schedule(): void {
-    this.#timer = setTimeout(() => {
-      void this.#look().finally(() => {
-        if (!this.#isStopped) this.#schedule();
-      });
-    }, PING_INTERVAL_MS);
-  }
-
-  async #look(): Promise<void> {
-    try {
-      await this.#connection.ping();
-      const isOld = performance.now() - this.#checkedAtMs > CHECK_INTERVAL_MS;
-      if (isOld || this.#isCheckDue || !this.#isServing) {
-        this.#isCheckDue = false;
-        this.#report(await selfCheck(this.#connection, this.#options));
-      }
-    } catch {
-      this.#isCheckDue = true;
-      this.#set(false, `Redis does not answer: ${this.#connection.lastFailure}`);
-    }
-  }
-
-  #report({ faults, warnings }: Findings): void {
-    this.#checkedAtMs = performance.now();
-    for (const warning of warnings) this.#log.warn(warning);
-    this.#set(faults.length === 0, faults.join("; "));
-  }
-
-  #set(isServing: boolean, reason: string): void {
-    if (this.#isStopped) return;
-    this.#connection.acceptsMutations = isServing;
-    if (isServing === this.#isServing) return;
-    this.#isServing = isServing;
-    if (isServing) this.#log.info("serving from Redis");
-    else this.#log.error(`not serving: ${reason}`);
-    this.#listener(isServing);
-  }
+async function runId(redis: Redis): Promise<string> {
+  return infoField(await redis.info("server"), "run_id");
 }
+
+const SETTINGS = ["maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write"] as const;
 
 async function readSettings(redis: Redis): Promise<ReadonlyMap<string, string> | undefined> {
   try {
-    const reply = (await redis.config("GET", "maxmemory-policy", "appendonly")) as string[];
+    const reply = (await redis.config("GET", ...SETTINGS)) as string[];
     return new Map(reply.flatMap((name, at) => (at % 2 === 0 ? [[name, reply[at + 1] ?? ""] as const] : [])));
   } catch (error) {
     // NOPERM by an ACL, or an ERR where a provider has renamed the command away. Anything else is no answer.
     if (error instanceof Error && /^(?:NOPERM|ERR)\b/.test(error.message)) return undefined;
-    throw new ApiTokenError("STORE_UNAVAILABLE");
+    throw error;
   }
 }
 

@@ -26,7 +26,7 @@ const OVERLOADED = { ...RATE_LIMITED, reason: "OVERLOADED", message: "too many c
 
 /** Commands that Redis has run, apart from this question and the watch's. */
 async function commandsOf({ redis }: Service): Promise<number> {
-  const stats = await redis.connection.reads.info("commandstats");
+  const stats = await redis.client.info("commandstats");
   const counts = [...stats.matchAll(/^cmdstat_(evalsha|eval|hmget):calls=(\d+)/gm)].map(([, , calls]) => Number(calls));
   return counts.reduce((sum, calls) => sum + calls, 0);
 }
@@ -94,7 +94,7 @@ test("the users of one service leave half of the room to others", async () => {
     return servicePrincipal("spiffe://example.org/portal", new Set(["act-for-users"]), owner);
   });
   const { tokens, redis } = service;
-  await redis.connection.reads.client("PAUSE", 300, "ALL");
+  await redis.client.client("PAUSE", 300, "ALL");
   const users = [...Array.from({ length: 7 }, (_, i) => `user-${i}`), "alice"];
   const answers = await Promise.all(
     users.map((user) =>
@@ -120,7 +120,7 @@ test("streams of one address leave room for others", async () => {
 test("handlers that run are counted in all and for each caller, and beyond it calls are shed at once", async () => {
   service = await startService({ MAX_CONCURRENT_CALLS: "6", MAX_CONCURRENT_CALLS_PER_CALLER: "4" });
   const { tokens, redis } = service;
-  await redis.connection.reads.client("PAUSE", 400, "ALL");
+  await redis.client.client("PAUSE", 400, "ALL");
   let answered = 0;
   const attempt = (user: string) =>
     tokens.getToken({ name: "none" }, { user }).catch((error: RpcError) => {
@@ -139,7 +139,7 @@ test("handlers that run are counted in all and for each caller, and beyond it ca
 test("of lists, which take long, a caller runs two at a time, and all callers sixteen", async () => {
   service = await startService();
   const { tokens, redis } = service;
-  await redis.connection.reads.client("PAUSE", 300, "ALL");
+  await redis.client.client("PAUSE", 300, "ALL");
   const users = [...Array(3).fill("alice"), ...Array.from({ length: 15 }, (_, i) => `user-${i}`)];
   const attempts = users.map((user, i) =>
     i % 2 === 0 ? tokens.listTokens({}, { user }) : tokens.listTokenEvents({}, { user }),
@@ -159,7 +159,7 @@ test("of lists, which take long, a caller runs two at a time, and all callers si
 test("an overloaded refusal says when to come again", async () => {
   service = await startService({ MAX_CONCURRENT_CALLS: "1" });
   const { tokens, redis } = service;
-  await redis.connection.reads.client("PAUSE", 200, "ALL");
+  await redis.client.client("PAUSE", 200, "ALL");
   const first = tokens.listTokens({});
   await expect(tokens.listTokens({})).rejects.toMatchObject(OVERLOADED);
   await first;

@@ -10,7 +10,7 @@ let service: Service;
 beforeAll(async () => {
   service = await startService();
 });
-beforeEach(() => service.redis.connection.writes.flushall());
+beforeEach(() => service.redis.client.flushall());
 afterAll(() => service.stop());
 
 const KINDS = ["-", "created", "renewed", "revoked", "superseded_use"];

@@ -9,7 +9,7 @@ let service: Service;
 beforeAll(async () => {
   service = await startService({ MAX_TOKENS_PER_USER: "5" });
 });
-beforeEach(() => service.redis.connection.writes.flushall());
+beforeEach(() => service.redis.client.flushall());
 afterAll(() => service.stop());
 
 const seconds = (count: number) => ({ seconds: BigInt(count), nanos: 0 });

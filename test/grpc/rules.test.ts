@@ -138,7 +138,7 @@ const asUser = (owner: { organizationId: string; userId: string }) =>
 
 /** Fresh tokens, and what their creations answered. */
 async function createTargets(role: string) {
-  await service.redis.connection.writes.flushall();
+  await service.redis.client.flushall();
   const tokens: string[] = [];
   for (const { name, ...owner } of TARGETS) {
     caller = asUser(owner);
@@ -204,7 +204,7 @@ function call(rpc: RpcName, at: number, tokens: readonly string[], name: string)
 }
 
 async function contents(): Promise<string> {
-  const redis = service.redis.connection.reads;
+  const redis = service.redis.client;
   const keys = (await redis.keys("*")).filter((key) => /:(?:token:.*|index|events)$/.test(key)).sort();
   return JSON.stringify(await Promise.all(keys.map((key) => redis.dumpBuffer(key))));
 }
@@ -270,7 +270,7 @@ test("organizations of one tag, which nobody can make by chance, do not see each
     "a",
     "user:alice",
   ];
-  await service.redis.connection.writes.xadd(key, "*", ...fields);
+  await service.redis.client.xadd(key, "*", ...fields);
   caller = await principalOf("administrator");
   const { events } = await service.tokens.listTokenEvents({ userId: "-" });
   expect(events.map(({ organizationId }) => organizationId)).toEqual(["acme", "acme", "acme"]);

@@ -8,7 +8,8 @@ import type { RenewCommand } from "../../src/domain/token-store.js";
 import { generateUid, hashSecret } from "../../src/domain/token-string.js";
 import { RedisConnection } from "../../src/redis/connection.js";
 import { RedisTokenStore } from "../../src/redis/redis-token-store.js";
-import { RedisWatch, type SelfCheckOptions, selfCheck } from "../../src/redis/self-check.js";
+import { RedisWatch } from "../../src/redis/redis-watch.js";
+import { type SelfCheckOptions, selfCheck } from "../../src/redis/self-check.js";
 import { connect, eventually, startRedis, temporaryFolder } from "../harness.js";
 
 let redis: Awaited<ReturnType<typeof startRedis>>;
@@ -21,9 +22,9 @@ afterEach(async () => {
   await redis.stop();
 });
 
-const STRICT = { allowVolatile: false, allowUnverified: false };
+const STRICT = { allowVolatile: false, allowUnverified: false, durability: "fast" } as const;
 const check = (options: Partial<SelfCheckOptions> = {}) => selfCheck(redis.connection, { ...STRICT, ...options });
-const configure = (name: string, value: string) => redis.connection.writes.config("SET", name, value);
+const configure = (name: string, value: string) => redis.client.config("SET", name, value);
 
 /** A watch that has started, and what it said. */
 async function watched(connection: RedisConnection, options: Partial<SelfCheckOptions> = {}) {
@@ -78,32 +79,31 @@ test("a Redis without append-only file is refused, or warned of when it is allow
 });
 
 test("a Redis that does not let its settings be read is refused, or warned of when it is allowed", async () => {
-  await redis.connection.writes.acl("SETUSER", "limited", "on", ">pw", "~*", "+@all", "-config");
-  const limited = new RedisConnection(redis.socketPath);
-  cleanups.push(() => limited.close());
-  for (const client of [limited.reads, limited.writes]) await eventually(() => client.auth("limited", "pw"));
+  await redis.client.acl("SETUSER", "limited", "on", ">pw", "~*", "+@all", "-config");
+  const limited = connectAs("limited", "pw");
+  await eventually(() => expect(limited.connectionsMade).toBe(2));
   const text = "CONFIG GET is not permitted, so eviction and persistence cannot be verified (ALLOW_UNVERIFIED_REDIS=1)";
   expect(await selfCheck(limited, STRICT)).toEqual({ faults: [text], warnings: [] });
   expect(await selfCheck(limited, { ...STRICT, allowUnverified: true })).toEqual({ faults: [], warnings: [text] });
 });
 
 test("a replica is refused", async () => {
-  await redis.connection.writes.replicaof("127.0.0.1", 1);
+  await redis.client.replicaof("127.0.0.1", 1);
   expect((await check()).faults).toEqual(["this Redis is a slave; the master is needed"]);
 });
 
 test("a wrong password ends the start at once, and is named", async () => {
   await configure("requirepass", "right");
-  const refused = connectWithPassword(redis.socketPath, "wrong");
+  const refused = connectAs("default", "wrong");
   const watch = new RedisWatch(refused, { ...STRICT, log: pino({ level: "silent" }), listener: () => {} });
   cleanups.push(() => watch.stop());
   await expect(watch.start()).rejects.toThrow(/^Redis does not answer: (WRONGPASS|NOAUTH)$/);
 });
 
-function connectWithPassword(socketPath: string, password: string): RedisConnection {
-  const connection = new RedisConnection(socketPath);
+function connectAs(username: string, password: string): RedisConnection {
+  const address = { kind: "standalone", url: redis.socketPath, options: { username, password } } as const;
+  const connection = new RedisConnection(address, { awaitsReplicas: true });
   cleanups.push(() => connection.close());
-  for (const client of [connection.reads, connection.writes]) client.options.password = password;
   return connection;
 }
 
@@ -111,7 +111,7 @@ test("a setting that is changed at run time ends serving at the next reconnect, 
   const { changes, lines } = await watched(redis.connection);
   await create(redis.connection, "before");
   await configure("maxmemory-policy", "volatile-lru");
-  await redis.connection.reads.client("KILL", "TYPE", "normal", "SKIPME", "no").catch(() => {});
+  await redis.client.client("KILL", "TYPE", "normal", "SKIPME", "no").catch(() => {});
   await eventually(() => expect(changes).toEqual([true, false]), 2000);
   expect(lines.at(-1)).toBe("not serving: maxmemory-policy is volatile-lru: tokens would be evicted; set noeviction");
   await expect(create(redis.connection, "after")).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
@@ -124,7 +124,7 @@ test("a setting that is changed at run time ends serving at the next reconnect, 
 test("a Redis that hangs: reads fail within 600 ms, mutations are of unknown outcome, none happens afterwards", async () => {
   const { changes } = await watched(redis.connection);
   await create(redis.connection, "my_token");
-  const info = await redis.connection.reads.info("server");
+  const info = await redis.client.info("server");
   const pid = Number(/process_id:(\d+)/.exec(info)?.[1]);
   process.kill(pid, "SIGSTOP");
   try {
@@ -194,10 +194,11 @@ test("the connections that lead to different servers are noticed and made anew",
   cleanups.push(() => connection.close());
   const { changes, lines } = await watched(connection);
   proxy.leadTo(other.socketPath);
-  connection.writes.disconnect(true);
+  const clientsOf = () => [...connection.reads.all(), ...connection.writes.all()].map(({ redis: client }) => client);
+  clientsOf()[1]?.disconnect(true);
   await eventually(() => expect(lines).toContain("not serving: the connections lead to different servers"), 3000);
   await eventually(() => expect(changes).toEqual([true, false, true]), 3000);
-  const [one, two] = await Promise.all([connection.reads.info("server"), connection.writes.info("server")]);
+  const [one = "", two = ""] = await Promise.all(clientsOf().map((client) => client.info("server")));
   expect(/run_id:\w+/.exec(one)?.[0]).toBe(/run_id:\w+/.exec(two)?.[0]);
 });
 

@@ -36,7 +36,7 @@ let service: Service;
 beforeAll(async () => {
   service = await startService({ MAX_TOKENS_PER_USER: "2000", CALL_RATES: "CreateToken=10000" });
 });
-beforeEach(() => service.redis.connection.writes.flushall());
+beforeEach(() => service.redis.client.flushall());
 afterAll(() => service.stop());
 
 /** Runs the built shell on the server. */
@@ -213,8 +213,7 @@ test("a batch stops at the first statement that fails", async () => {
 
 test("a renewal that meets a Redis that is away is retried, and renews once", async () => {
   await service.tokens.createToken({ name: "my_token" });
-  const { writes } = service.redis.connection;
-  await writes.client("PAUSE", 1500, "WRITE");
+  await service.redis.client.client("PAUSE", 1500, "WRITE");
   const { code, stdout } = await shell(["-c", "ALTER API_TOKEN my_token RENEW TOKEN"]);
   expect(code).toBe(0);
   const [token = ""] = stdout.match(TOKEN) ?? [];

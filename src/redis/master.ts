@@ -1,0 +1,125 @@
+// One master as we see it: a connection to it, its clock, and the groups in which commands go out when replicas have to
+// confirm them. It must not know what the commands do, nor how masters are found.
+import type { Redis } from "ioredis";
+
+/** A clock that was read more slowly than this is too uncertain to go by. */
+const MAX_CLOCK_READ_MS = 50;
+const RECONNECT_LIMIT_MS = 150;
+/** How long a group waits for the replicas. Two such waits and an answer fit into the time of a call. */
+const CONFIRM_MS = 200;
+/** Shorter than any failover takes; see #depart. */
+const PULSE_INTERVAL_MS = 200;
+const PULSE_LIFETIME_MS = 1000;
+
+/** The command was executed, and too few replicas have confirmed what it did or saw. */
+export class UnconfirmedError extends Error {
+  override readonly name = "UnconfirmedError";
+}
+
+interface Group {
+  readonly sends: (() => void)[];
+  readonly confirmed: Promise<void>;
+}
+
+export class Master {
+  readonly redis: Redis;
+  /** Redis's clock minus this process's steady clock; undefined until it was read on this connection. */
+  #clockOffsetMs: number | undefined;
+  #wasReady = false;
+  #awaySinceMs = steadyMs();
+  #next: Group | undefined;
+  #last: Promise<void> = Promise.resolve();
+  #pulseMs = Number.NEGATIVE_INFINITY;
+
+  constructor(redis: Redis) {
+    this.redis = redis;
+    // The next connection may lead to another server.
+    redis.on("close", () => {
+      // Each failed attempt to connect closes, too.
+      if (this.#wasReady) this.#awaySinceMs = steadyMs();
+      this.#wasReady = false;
+      this.#clockOffsetMs = undefined;
+      this.#pulseMs = Number.NEGATIVE_INFINITY;
+    });
+    redis.on("ready", () => {
+      this.#wasReady = true;
+    });
+  }
+
+  /** Whether commands can be sent; if not, it may be about to be. */
+  isReady(): boolean {
+    // A node of a Cluster connects when it is first needed.
+    if (this.redis.status === "wait") this.redis.connect().catch(() => {});
+    return this.redis.status === "ready";
+  }
+
+  /** True when it is not ready and has been for longer than a connection that was cut takes to come back. */
+  isAway(): boolean {
+    return !this.isReady() && steadyMs() - this.#awaySinceMs > RECONNECT_LIMIT_MS;
+  }
+
+  /** What Redis's clock says now, to within a round trip; undefined until it has been read. */
+  get nowMs(): number | undefined {
+    return this.#clockOffsetMs === undefined ? undefined : steadyMs() + this.#clockOffsetMs;
+  }
+
+  /** Reads Redis's clock, in milliseconds. Rejects as ioredis does. */
+  async readClock(): Promise<number> {
+    const sentMs = steadyMs();
+    const [seconds, microseconds] = await this.redis.time();
+    const receivedMs = steadyMs();
+    const redisMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
+    if (this.#clockOffsetMs === undefined || receivedMs - sentMs < MAX_CLOCK_READ_MS) {
+      this.#clockOffsetMs = redisMs - (sentMs + receivedMs) / 2;
+    }
+    return Math.floor(redisMs);
+  }
+
+  /**
+   * Sends a command and gives its answer once `replicas` replicas have everything that it did or saw. Rejects as `send`
+   * does, and with UnconfirmedError. `pulseKey`: any key in the command's slot that may be overwritten.
+   */
+  async run<T>(replicas: number, pulseKey: string, send: (redis: Redis) => Promise<T>): Promise<T> {
+    if (replicas === 0) return send(this.redis);
+    this.#next ??= this.#gather(replicas, pulseKey);
+    const { sends, confirmed } = this.#next;
+    const answer = new Promise<T>((resolve, reject) => sends.push(() => send(this.redis).then(resolve, reject)));
+    const [reply] = await Promise.all([answer, confirmed]);
+    return reply;
+  }
+
+  /** WAIT blocks its connection: what comes meanwhile goes out together, with one WAIT, when the last one is back. */
+  #gather(replicas: number, pulseKey: string): Group {
+    const sends: (() => void)[] = [];
+    const confirmed = this.#last.then(() => {
+      this.#next = undefined;
+      return this.#depart(sends, replicas, pulseKey);
+    });
+    this.#last = confirmed.catch(() => {});
+    return { sends, confirmed };
+  }
+
+  /**
+   * WAIT counts replicas that have all that this connection has seen, also where replicas confirmed that long ago. A
+   * master that was cut off and replaced could thus go on answering reads: so now and then a group begins with a write
+   * of its own, which only a master that still has its replicas gets confirmed.
+   */
+  async #depart(sends: readonly (() => void)[], replicas: number, pulseKey: string): Promise<void> {
+    const sentMs = steadyMs();
+    const isPulseDue = sentMs - this.#pulseMs > PULSE_INTERVAL_MS;
+    const pulse = isPulseDue
+      ? this.redis.set(pulseKey, "", "PX", PULSE_LIFETIME_MS).then(
+          () => true,
+          () => false,
+        )
+      : false;
+    for (const send of sends) send();
+    const confirmations = await this.redis.wait(replicas, CONFIRM_MS).catch(() => 0);
+    if (confirmations < replicas) throw new UnconfirmedError(`${confirmations} of ${replicas} replicas confirmed`);
+    if (await pulse) this.#pulseMs = sentMs;
+  }
+}
+
+export function steadyMs(): number {
+  return performance.timeOrigin + performance.now();
+}

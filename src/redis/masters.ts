@@ -1,0 +1,86 @@
+// Which masters there are and which one keeps a key: one behind a URL or Sentinels, several in a Cluster. It must not know
+// what is asked of them.
+import calculateSlot from "cluster-key-slot";
+import { Cluster, Redis, type RedisOptions } from "ioredis";
+import { Master } from "./master.js";
+import type { RedisAddress } from "./redis-address.js";
+
+export interface Masters {
+  /** Those known now. */
+  all(): readonly Master[];
+  /** The one that keeps the key; undefined while that is not known. */
+  of(key: string): Master | undefined;
+  /** The one at `host:port`, as Redis names it in a redirection; undefined while that is not known. */
+  at(address: string): Master | undefined;
+  /** Looks again who the masters are. */
+  refresh(): void;
+  close(): void;
+}
+
+export interface MastersOptions {
+  readonly redis: RedisOptions;
+  /** Told of each connection that can be used from now on. */
+  readonly onReady: () => void;
+  readonly onError: (error: unknown) => void;
+}
+
+const RECONNECT_STEP_MS = 50;
+const LONGEST_RECONNECT_MS = 500;
+const REFRESH_TIMEOUT_MS = 500;
+
+/** Connects at once and keeps reconnecting until closed. */
+export function findMasters(address: RedisAddress, options: MastersOptions): Masters {
+  return address.kind === "cluster" ? clusterMasters(address, options) : oneMaster(address, options);
+}
+
+function oneMaster(address: Exclude<RedisAddress, { kind: "cluster" }>, options: MastersOptions): Masters {
+  const redisOptions: RedisOptions = { ...options.redis, ...address.options, retryStrategy: reconnectDelayMs };
+  const redis = address.kind === "sentinel" ? new Redis(redisOptions) : new Redis(address.url, redisOptions);
+  const master = watched(redis, options);
+  return {
+    all: () => [master],
+    of: () => master,
+    at: () => undefined,
+    refresh: () => {},
+    close: () => redis.disconnect(),
+  };
+}
+
+function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: MastersOptions): Masters {
+  const known = new WeakMap<Redis, Master>();
+  const cluster = new Cluster([...address.seeds], {
+    redisOptions: { ...options.redis, ...address.options },
+    clusterRetryStrategy: reconnectDelayMs,
+    slotsRefreshTimeout: REFRESH_TIMEOUT_MS,
+    // The names in certificates are those that the nodes announce.
+    dnsLookup: (host, callback) => callback(null, host),
+  });
+  cluster.on("error", options.onError).on("node error", options.onError);
+  const masterOf = (redis: Redis): Master => {
+    const master = known.get(redis) ?? watched(redis, options);
+    known.set(redis, master);
+    return master;
+  };
+  const at = (node: string | undefined): Master | undefined => {
+    const redis = cluster.nodes("all").find(({ options: { host, port } }) => `${host}:${port}` === node);
+    return redis && masterOf(redis);
+  };
+  return {
+    all: () => cluster.nodes("master").map(masterOf),
+    of: (key) => at(cluster.slots[calculateSlot(key)]?.[0]),
+    at,
+    refresh: () => {
+      if (cluster.status === "ready") cluster.refreshSlotsCache();
+    },
+    close: () => cluster.disconnect(),
+  };
+}
+
+function watched(redis: Redis, { onReady, onError }: MastersOptions): Master {
+  redis.on("ready", onReady).on("error", onError);
+  return new Master(redis);
+}
+
+function reconnectDelayMs(attempt: number): number {
+  return Math.min(RECONNECT_STEP_MS * attempt, LONGEST_RECONNECT_MS);
+}
