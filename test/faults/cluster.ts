@@ -2,7 +2,7 @@
 import { eventually, temporaryFolder } from "../harness.js";
 import { freePort } from "./free-port.js";
 import { infoField, type RedisNode, startNode } from "./redis-node.js";
-import { checkReplication, healNodes, type Topology } from "./topologies.js";
+import { answerOf, checkReplication, healNodes, type Topology } from "./topologies.js";
 
 const SLOTS = 16_384;
 const MASTERS = 3;
@@ -33,7 +33,7 @@ export async function startCluster({ nodeTimeoutMs = 5000 }: ClusterOptions = {}
   const folder = await temporaryFolder();
   const names = ["redis-1", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6"];
   const nodes = await Promise.all(names.map((name) => startClusterNode(folder.path, name, nodeTimeoutMs)));
-  const topology = new Cluster(nodes, folder.remove);
+  const topology = new Cluster(nodes, () => folder.remove());
   await topology.create();
   return topology;
 }
@@ -154,10 +154,8 @@ class Cluster implements ClusterTopology {
 
   /** What every node that answers says of all. */
   async #views(): Promise<View[][]> {
-    const replies = this.nodes.map((node) => node.command("CLUSTER", "NODES").catch(() => undefined));
-    return (await Promise.all(replies))
-      .filter((reply) => reply !== undefined)
-      .map((reply) => parseNodes(String(reply)));
+    const replies = await Promise.all(this.nodes.map((node) => answerOf(node, "CLUSTER", "NODES")));
+    return replies.filter((reply) => typeof reply === "string").map(parseNodes);
   }
 }
 

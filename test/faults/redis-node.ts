@@ -77,6 +77,7 @@ class RedisProcess implements RedisNode {
   readonly #lines: string[] = [];
   #child: ChildProcess | undefined;
   #gone: Promise<unknown> = Promise.resolve();
+  #starting: Promise<void> | undefined;
   #connection: Redis | undefined;
 
   constructor(options: NodeOptions, port: number, folder: string) {
@@ -95,18 +96,11 @@ class RedisProcess implements RedisNode {
     await this.#gone;
   }
 
-  async start(): Promise<void> {
-    if (this.pid === undefined) {
-      await this.#gone;
-      await this.#spawn();
-    }
-    const answers = await eventually(async () => {
-      if (this.pid === undefined) return false;
-      if ((await this.command("PING")) !== "PONG") throw new Error(`${this.name} does not say PONG`);
-      return true;
-    }, READY_LIMIT_MS);
-    if (!answers) throw new Error(`${this.name} ended while starting:\n${this.log}`);
-    await this.#options.prepare?.(this);
+  start(): Promise<void> {
+    this.#starting ??= this.#start().finally(() => {
+      this.#starting = undefined;
+    });
+    return this.#starting;
   }
 
   async restart(): Promise<void> {
@@ -139,7 +133,24 @@ class RedisProcess implements RedisNode {
     return this.#connection.call(String(name), ...rest);
   }
 
+  async #start(): Promise<void> {
+    if (this.pid === undefined) {
+      await this.#gone;
+      await this.#spawn();
+    }
+    const hasAnswered = await eventually(async () => {
+      if (this.pid === undefined) return false;
+      if ((await this.command("PING")) !== "PONG") throw new Error(`${this.name} does not say PONG`);
+      return true;
+    }, READY_LIMIT_MS);
+    if (!hasAnswered) throw new Error(`${this.name} ended while starting:\n${this.log}`);
+    await this.#options.prepare?.(this);
+  }
+
+  /** Resolves when the process is there. */
   async #spawn(): Promise<void> {
+    this.#connection?.disconnect();
+    this.#connection = undefined;
     const { command, env } = await redisServer();
     const args = [command, "redis.conf", ...(this.#options.isSentinel ? ["--sentinel"] : [])];
     const child = spawn("/bin/sh", ["-c", WRAPPER, "sh", ...args], {
@@ -159,9 +170,14 @@ class RedisProcess implements RedisNode {
       this.pid = undefined;
       child.stdin.end();
     });
-    this.#gone = once(child, "close");
-    const [bytes] = (await once(child.stderr, "data")) as [Buffer];
-    this.pid = Number(bytes);
+    child.on("error", (error) => this.#lines.push(error.message));
+    this.#gone = new Promise((resolve) => child.on("close", resolve));
+    await Promise.race([once(child.stderr, "data").then(([bytes]) => this.#setPid(Number(bytes))), this.#gone]);
+  }
+
+  #setPid(pid: number): void {
+    // Redis may have ended before its pid is read.
+    if (this.#child?.stdout?.closed === false) this.pid = pid;
   }
 
   #signal(signal: NodeJS.Signals): void {

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { eventually, temporaryFolder } from "../harness.js";
 import { startProxy, type TcpProxy } from "./proxy.js";
 import { infoField, type RedisNode, startNode } from "./redis-node.js";
-import { checkReplication, healNodes, type Topology } from "./topologies.js";
+import { answerOf, checkReplication, healNodes, type Topology } from "./topologies.js";
 
 const MASTER_NAME = "mymaster";
 const QUORUM = 2;
@@ -51,7 +51,7 @@ export async function startSentinels({ downAfterMs = 1000 }: SentinelOptions = {
   const sentinels = await Promise.all(
     ["sentinel-1", "sentinel-2", "sentinel-3"].map((name) => startSentinel(folder.path, name, master, downAfterMs)),
   );
-  const topology = new SentinelTopology(servers, sentinels, folder.remove);
+  const topology = new SentinelTopology(servers, sentinels, () => folder.remove());
   await topology.healed();
   return topology;
 }
@@ -74,13 +74,9 @@ class SentinelTopology implements Sentinels {
   }
 
   async masters(): Promise<readonly RedisNode[]> {
-    const ports = await Promise.all(
-      this.sentinels.map(async (sentinel) => {
-        const answer = sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME);
-        const [, port] = (await answer.catch(() => [])) as string[];
-        return Number(port);
-      }),
-    );
+    const ask = (sentinel: RedisNode) => answerOf(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME);
+    const addresses = (await Promise.all(this.sentinels.map(ask))) as (readonly string[] | undefined)[];
+    const ports = addresses.map((address) => Number(address?.[1]));
     const votes = (node: RedisNode) => ports.filter((port) => port === this.proxyOf(node).port).length;
     return this.nodes.filter((node) => votes(node) >= QUORUM);
   }

@@ -1,4 +1,5 @@
 // What all ways to deploy Redis have in common for the fault tests: its nodes, who is master, and being whole again.
+import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../harness.js";
 import { infoField, type RedisNode } from "./redis-node.js";
 
@@ -21,12 +22,17 @@ export interface Topology {
 }
 
 const HEALED_LIMIT_MS = 60_000;
+const ANSWER_LIMIT_MS = 500;
+
+/** What a node answers; undefined when it refuses or does not answer at once, as when it is down or suspended. */
+export function answerOf(node: RedisNode, ...command: readonly (string | number)[]): Promise<unknown> {
+  const answer = node.pid === undefined ? undefined : node.command(...command).catch(() => undefined);
+  return Promise.race([answer, delay(ANSWER_LIMIT_MS, undefined, { ref: false })]);
+}
 
 /** Resumes and starts all of the nodes, and resolves when the check no longer rejects. */
 export async function healNodes(nodes: readonly RedisNode[], check: () => Promise<void>): Promise<void> {
-  await startAll(nodes);
   await eventually(async () => {
-    // A node may still end of its fault, as Redis does when it cannot write.
     await startAll(nodes);
     await check();
   }, HEALED_LIMIT_MS);
