@@ -10,6 +10,8 @@ import type { RedisAddress } from "./redis-address.js";
 /** How long a call asks and asks again. */
 const CALL_LIMIT_MS = 500;
 const RETRY_MS = 25;
+/** With less time left another try could only leave the outcome in doubt. */
+const SHORTEST_TRY_MS = 100;
 /** From our giving up until the caller has read that we did. */
 const ANSWER_MS = 100;
 
@@ -152,7 +154,7 @@ export class RedisConnection {
         return await (attempts === 0 ? answer : within(endMs - steadyMs(), answer));
       } catch (error) {
         if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
-        const isOver = steadyMs() + RETRY_MS > endMs;
+        const isOver = steadyMs() + RETRY_MS + SHORTEST_TRY_MS > endMs;
         if (isMissingScript(error) && !isOver) continue;
         const isHopeless = isRefusal(error) && !isPassing(error);
         if (isHopeless || isOver || !this.isServing) throw unavailable(causeOf(error));
