@@ -54,7 +54,7 @@ export class ProxiedConnection {
       if (this.#cut === undefined) return true;
       if (this.#cut.isReply(bytes) && !client.destroyed) {
         onCut();
-        client.resetAndDestroy();
+        reset(client);
         // Not a reset: the server reads all requests before it meets the end.
         server.end();
       }
@@ -72,8 +72,8 @@ export class ProxiedConnection {
   }
 
   reset(): void {
-    this.#client.resetAndDestroy();
-    this.#server.resetAndDestroy();
+    reset(this.#client);
+    reset(this.#server);
   }
 }
 
@@ -133,7 +133,7 @@ class Direction {
   }
 
   async #forward(content: Parcel["content"]): Promise<void> {
-    if (content === "reset") this.#to.resetAndDestroy();
+    if (content === "reset") reset(this.#to);
     else if (content === "end") this.#to.end();
     else {
       if (this.#options.inspect(content)) await this.#write(content);
@@ -150,4 +150,12 @@ class Direction {
       if (step < bytes.length) await setImmediate();
     }
   }
+}
+
+/**
+ * Closes a socket by a reset, at once. `resetAndDestroy` ends it in order first: it waits for what a silent peer does not
+ * read, and when the connection breaks meanwhile, Node closes it never. So the reset is asked for as Node does inside.
+ */
+function reset(socket: Socket): void {
+  Object.assign(socket, { resetAndClosing: !socket.writableEnded }).destroy();
 }

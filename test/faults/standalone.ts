@@ -1,4 +1,4 @@
-// A single Redis over TCP, on a folder that may be small, with a proxy before it when wanted.
+// A single Redis over TCP, on a folder that may be small, with a proxy before it.
 import { temporaryFolder } from "../harness.js";
 import { startProxy, type TcpProxy } from "./proxy.js";
 import { type RedisNode, startNode } from "./redis-node.js";
@@ -11,14 +11,15 @@ export interface StandaloneOptions {
   readonly folder?: string;
   /** More settings of Redis's configuration file. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Puts a proxy before it, through which redisUrl leads. */
+  /** Whether redisUrl leads through the proxy. */
   readonly proxied?: boolean;
 }
 
 export interface Standalone extends Topology {
   readonly kind: "standalone";
   readonly node: RedisNode;
-  readonly proxy: TcpProxy | undefined;
+  /** Leads to it. */
+  readonly proxy: TcpProxy;
 }
 
 /** Starts one Redis. */
@@ -35,20 +36,20 @@ export async function startStandalone(options: StandaloneOptions = {}): Promise<
     parentFolder: options.folder ?? temporary?.path ?? "",
     settings: Object.entries(settings).map(([name, value]) => `${name} ${value}`),
   });
-  const proxy = options.proxied ? await startProxy({ port: node.port }) : undefined;
+  const proxy = await startProxy({ port: node.port });
   return {
     kind: "standalone",
-    redisUrl: `redis://127.0.0.1:${(proxy ?? node).port}`,
+    redisUrl: `redis://127.0.0.1:${(options.proxied ? proxy : node).port}`,
     nodes: [node],
     node,
     proxy,
     masters: () => Promise.resolve([node]),
     healed: async () => {
-      await proxy?.restore();
+      await proxy.restore();
       await healNodes([node], () => Promise.resolve());
     },
     stop: async () => {
-      await proxy?.stop();
+      await proxy.stop();
       await node.kill();
       await temporary?.remove();
     },
