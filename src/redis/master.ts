@@ -49,7 +49,10 @@ export class Master {
   /** Whether commands can be sent; if not, it may be about to be. */
   isReady(): boolean {
     // A node of a Cluster connects when it is first needed.
-    if (this.redis.status === "wait") this.redis.connect().catch(() => {});
+    if (this.redis.status === "wait") {
+      this.#awaySinceMs = steadyMs();
+      this.redis.connect().catch(() => {});
+    }
     return this.redis.status === "ready";
   }
 

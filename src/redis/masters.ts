@@ -2,7 +2,7 @@
 // what is asked of them.
 import calculateSlot from "cluster-key-slot";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
-import { Master } from "./master.js";
+import { Master, steadyMs } from "./master.js";
 import type { RedisAddress } from "./redis-address.js";
 
 export interface Masters {
@@ -27,6 +27,7 @@ export interface MastersOptions {
 const RECONNECT_STEP_MS = 50;
 const LONGEST_RECONNECT_MS = 500;
 const REFRESH_TIMEOUT_MS = 500;
+const RESOLVE_INTERVAL_MS = 1000;
 
 /** Connects at once and keeps reconnecting until closed. */
 export function findMasters(address: RedisAddress, options: MastersOptions): Masters {
@@ -37,11 +38,18 @@ function oneMaster(address: Exclude<RedisAddress, { kind: "cluster" }>, options:
   const redisOptions: RedisOptions = { ...options.redis, ...address.options, retryStrategy: reconnectDelayMs };
   const redis = address.kind === "sentinel" ? new Redis(redisOptions) : new Redis(address.url, redisOptions);
   const master = watched(redis, options);
+  let refreshedMs = steadyMs();
   return {
     all: () => [master],
     of: () => master,
     at: () => undefined,
-    refresh: () => {},
+    refresh: () => {
+      // A master that was cut off and replaced does not know it, and a lost subscription to a Sentinel is not made anew.
+      if (address.kind === "standalone" || redis.status !== "ready") return;
+      if (steadyMs() - refreshedMs < RESOLVE_INTERVAL_MS) return;
+      refreshedMs = steadyMs();
+      redis.disconnect(true);
+    },
     close: () => redis.disconnect(),
   };
 }
@@ -78,6 +86,8 @@ function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: Ma
 
 function watched(redis: Redis, { onReady, onError }: MastersOptions): Master {
   redis.on("ready", onReady).on("error", onError);
+  // ioredis listens to the first error only, and a failed TLS handshake can have two: the second would end the process.
+  redis.on("error", () => redis.stream?.on("error", () => {}));
   return new Master(redis);
 }
 
