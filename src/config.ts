@@ -128,7 +128,8 @@ function readRedis(env: Environment): RedisAddress | undefined {
   if (env.isSet("REDIS_TLS_CERT_FILE") !== env.isSet("REDIS_TLS_KEY_FILE"))
     env.fault("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE go together");
   const isSet = Object.values(tls).some((text) => text !== undefined);
-  if (isSet && address !== undefined && address.options.tls === undefined)
+  const isReadable = address !== undefined || !env.isSet("REDIS_URL");
+  if (isSet && isReadable && address?.options.tls === undefined)
     env.fault("REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need a REDIS_URL that begins with rediss");
   return address;
 }

@@ -83,6 +83,16 @@ test.each([
   ["REDIS_URL", "localhost:6379"],
   ["REDIS_URL", "redis://[bad"],
   ["REDIS_URL", "redis://user:secret@127.0.0.1:99999"],
+  ["REDIS_URL", "unix://run/redis.sock"],
+  ["REDIS_URL", "redis+sentinel://127.0.0.1:26379"],
+  ["REDIS_URL", "redis+sentinel://127.0.0.1:26379,/mymaster"],
+  ["REDIS_URL", "redis+sentinel://127.0.0.1:26379/mymaster?password=secret"],
+  ["REDIS_URL", "redis+sentinel://127.0.0.1:0/mymaster"],
+  ["REDIS_URL", "redis+cluster://user:%zz@127.0.0.1:7000"],
+  ["REDIS_URL", "redis+cluster://127.0.0.1:7000/0"],
+  ["REDIS_URL", "redis+cluster://127.0.0.1:70000"],
+  ["REDIS_URL", "redis+other://127.0.0.1:7000"],
+  ["REDIS_TLS_CA_FILE", "/nowhere/ca.pem"],
   ["DURABILITY", "SAFE"],
   ["TOKEN_PREFIX", "a"],
   ["TOKEN_PREFIX", "a_b"],
@@ -241,6 +251,65 @@ test("with mTLS alone only services are listened to, and bearers where an addres
     ["spiffe://a/portal?x=y", new Set(["verify", "act-for-users"])],
   ]);
   expect(readConfig({ ...TLS, ...MTLS, LISTEN_ADDRESS: "0.0.0.0:50051" }).listenAddress).toBe("0.0.0.0:50051");
+});
+
+test("REDIS_URL names one server, Sentinels or a Cluster, with logins that are percent-encoded", () => {
+  const read = (REDIS_URL: string) => readConfig({ REDIS_URL }).redisAddress;
+  expect(read("redis://user:pw@host:6379/1")).toEqual({
+    kind: "standalone",
+    url: "redis://user:pw@host:6379/1",
+    options: {},
+  });
+  expect(
+    read("redis+sentinel://user:p%40ss@a:1,b,[::1]:3/my-master/2?sentinel_username=s&sentinel_password=t%26"),
+  ).toEqual({
+    kind: "sentinel",
+    options: {
+      username: "user",
+      password: "p@ss",
+      sentinelUsername: "s",
+      sentinelPassword: "t&",
+      sentinels: [
+        { host: "a", port: 1 },
+        { host: "b", port: 26_379 },
+        { host: "::1", port: 3 },
+      ],
+      name: "my-master",
+      db: 2,
+      failoverDetector: true,
+    },
+  });
+  expect(read("redis+cluster://:pw@a:7000,b/")).toEqual({
+    kind: "cluster",
+    seeds: [
+      { host: "a", port: 7000 },
+      { host: "b", port: 6379 },
+    ],
+    options: { password: "pw" },
+  });
+  for (const scheme of ["rediss", "rediss+sentinel", "rediss+cluster"]) {
+    expect(read(`${scheme}://a:1${scheme === "rediss+sentinel" ? "/m" : ""}`)?.options.tls).toEqual({});
+  }
+  const masked = describeConfig({ REDIS_URL: "redis+sentinel://user:hunter2@a:1,b:2/m?sentinel_password=hunter2" });
+  expect(masked).toContain("REDIS_URL=redis+sentinel://user:***@a:1,b:2/m?sentinel_password=***\n");
+});
+
+test("what belongs to TLS of Redis goes together, and with rediss", () => {
+  const faults = (env: Record<string, string>) => {
+    try {
+      readConfig(env);
+    } catch (error) {
+      return (error as ConfigError).faults;
+    }
+    return [];
+  };
+  const file = import.meta.filename;
+  expect(faults({ REDIS_URL: "redis://a", REDIS_TLS_CA_FILE: file, REDIS_TLS_KEY_FILE: file })).toEqual([
+    "REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE go together",
+    "REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need a REDIS_URL that begins with rediss",
+  ]);
+  expect(faults({ REDIS_TLS_CA_FILE: file })).toHaveLength(1);
+  expect(faults({ REDIS_TLS_CA: file })).toEqual(["REDIS_TLS_CA is no setting: is it misspelt?"]);
 });
 
 test("the description has every setting with its value in force, and no password", () => {

@@ -62,9 +62,9 @@ export class RedisConnection {
     const onError = (error: unknown) => {
       this.#lastFailure = causeOf(error);
     };
-    const open = (connectionName: string, options: RedisOptions = {}) =>
-      findMasters(address, { redis: { ...OPTIONS, ...options, connectionName }, onReady, onError });
-    this.reads = open("apitokend-reads", { enableAutoPipelining: true });
+    const open = (connectionName: string) =>
+      findMasters(address, { redis: { ...OPTIONS, connectionName }, onReady, onError });
+    this.reads = open("apitokend-reads");
     this.writes = open("apitokend-writes");
   }
 
@@ -105,8 +105,8 @@ export class RedisConnection {
     const endMs = steadyMs() + CALL_LIMIT_MS + ANSWER_MS;
     let mayBeApplied = false;
     const attempt = async (master: Master) => {
-      const nowMs = master.nowMs ?? (await master.readClock());
-      const notAfterMs = Math.ceil(nowMs + endMs - steadyMs());
+      if (master.nowMs === undefined) throw unavailable(NOT_CONNECTED);
+      const notAfterMs = Math.ceil(master.nowMs + endMs - steadyMs());
       const wasDoubtful = mayBeApplied;
       mayBeApplied = true;
       try {
@@ -152,7 +152,9 @@ export class RedisConnection {
         if (master?.isAway()) throw unavailable("away");
         if (master === undefined || !master.isReady()) throw unavailable(NOT_CONNECTED);
         const answer = attempt(master, redirectedTo !== undefined);
-        return await (attempts === 0 ? answer : within(endMs - steadyMs(), answer));
+        // A first command by itself has the client's own time limit.
+        const isLimited = attempts === 0 && this.requiredReplicas === 0;
+        return await (isLimited ? answer : within(endMs - steadyMs(), answer));
       } catch (error) {
         if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
         const isOver = steadyMs() + RETRY_MS + SHORTEST_TRY_MS > endMs;

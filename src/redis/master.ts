@@ -27,6 +27,7 @@ export class Master {
   #clockOffsetMs: number | undefined;
   #wasReady = false;
   #awaySinceMs = steadyMs();
+  #isCorked = false;
   #next: Group | undefined;
   #last: Promise<void> = Promise.resolve();
   #pulseMs = Number.NEGATIVE_INFINITY;
@@ -43,6 +44,7 @@ export class Master {
     });
     redis.on("ready", () => {
       this.#wasReady = true;
+      this.readClock().catch(() => {});
     });
   }
 
@@ -83,12 +85,27 @@ export class Master {
    * does, and with UnconfirmedError. `pulseKey`: any key in the command's slot that may be overwritten.
    */
   async run<T>(replicas: number, pulseKey: string, send: (redis: Redis) => Promise<T>): Promise<T> {
-    if (replicas === 0) return send(this.redis);
+    if (replicas === 0) {
+      this.#gatherWrites();
+      return send(this.redis);
+    }
     this.#next ??= this.#gather(replicas, pulseKey);
     const { sends, confirmed } = this.#next;
     const answer = new Promise<T>((resolve, reject) => sends.push(() => send(this.redis).then(resolve, reject)));
     const [reply] = await Promise.all([answer, confirmed]);
     return reply;
+  }
+
+  /** What is sent in one turn of the event loop goes out in one write. */
+  #gatherWrites(): void {
+    if (this.#isCorked) return;
+    const { stream } = this.redis;
+    this.#isCorked = true;
+    stream.cork();
+    setImmediate(() => {
+      this.#isCorked = false;
+      stream.uncork();
+    });
   }
 
   /** WAIT blocks its connection: what comes meanwhile goes out together, with one WAIT, when the last one is back. */
