@@ -1,5 +1,6 @@
 // A Redis Cluster of three masters with a replica each, and the live migration of a slot from one master to another.
 import { eventually, temporaryFolder } from "../harness.js";
+import { checkView, isSlotOwner, owns, parseNodes, type View } from "./cluster-view.js";
 import { freePort } from "./free-port.js";
 import { infoField, type RedisNode, startNode } from "./redis-node.js";
 import { answerOf, checkReplication, healNodes, type Topology } from "./topologies.js";
@@ -24,7 +25,10 @@ export interface ClusterTopology extends Topology {
   readonly kind: "cluster";
   /** The master that most nodes hold for the owner of the slot. */
   masterOfSlot(slot: number): Promise<RedisNode>;
-  /** Moves a slot with its keys to another master, while clients go on. */
+  /**
+   * Moves a slot with its keys to another master, while clients go on. After a rejection the slot is between the two, and
+   * a second call goes on with it.
+   */
   migrateSlot(slot: number, to: RedisNode, options?: MigrationOptions): Promise<void>;
 }
 
@@ -36,17 +40,6 @@ export async function startCluster({ nodeTimeoutMs = 5000 }: ClusterOptions = {}
   const topology = new Cluster(nodes, () => folder.remove());
   await topology.create();
   return topology;
-}
-
-/** What one node says of another. */
-interface View {
-  readonly id: string;
-  readonly port: number;
-  readonly flags: readonly string[];
-  readonly masterId: string;
-  readonly isConnected: boolean;
-  /** First and last slots. */
-  readonly slots: readonly (readonly [number, number])[];
 }
 
 class Cluster implements ClusterTopology {
@@ -180,40 +173,4 @@ async function startClusterNode(parentFolder: string, name: string, nodeTimeoutM
 
 async function idOf(node: RedisNode): Promise<string> {
   return String(await node.command("CLUSTER", "MYID"));
-}
-
-/** Of lines like `id host:port@busport flags master ping pong epoch connected 0-5460 5462`. */
-function parseNodes(text: string): View[] {
-  const lines = text.split("\n").filter((line) => line !== "");
-  return lines.map((line) => {
-    const [id = "", address = "", flags = "", masterId = "", , , , link, ...slots] = line.split(" ");
-    return {
-      id,
-      port: Number(/:(\d+)@/.exec(address)?.[1]),
-      flags: flags.split(","),
-      masterId,
-      isConnected: link === "connected",
-      slots: slots
-        .filter((slot) => !slot.startsWith("["))
-        .map((slot) => {
-          const [first = Number.NaN, last = first] = slot.split("-").map(Number);
-          return [first, last] as const;
-        }),
-    };
-  });
-}
-
-function isSlotOwner({ flags, slots }: View): boolean {
-  return flags.includes("master") && !flags.includes("fail") && slots.length > 0;
-}
-
-function owns({ slots }: View, slot: number): boolean {
-  return slots.some(([first, last]) => first <= slot && slot <= last);
-}
-
-/** Throws unless the node sees that many nodes, and all of them well. */
-function checkView(view: readonly View[], count: number): void {
-  const isWell = ({ flags, isConnected }: View) =>
-    isConnected && flags.every((flag) => ["myself", "master", "slave"].includes(flag));
-  if (view.length !== count || !view.every(isWell)) throw new Error("a node does not see everybody well");
 }

@@ -4,7 +4,10 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { Redis } from "ioredis";
-import { eventually } from "../harness.js";
+import { eventually, startService } from "../harness.js";
+import { clients as grpcClients } from "../server-process.js";
+import { hasHeaders } from "./http2.js";
+import { startProxy } from "./proxy.js";
 import { type Standalone, startStandalone } from "./standalone.js";
 
 let redis: Standalone;
@@ -14,8 +17,8 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   for (const client of clients.splice(0)) {
-    if (client instanceof Redis) client.disconnect();
-    else client.destroy();
+    if (!(client instanceof Redis)) client.destroy();
+    else if (client.status !== "end") client.disconnect();
   }
   await redis.proxy.restore();
   await eventually(() => expect(redis.proxy.connectionCount).toBe(0));
@@ -145,7 +148,9 @@ test("a reset ends all connections that there are, and only those", async () => 
   const own = await socket();
   own.write("PING\r\n");
   await once(own, "data");
-  const [[error]] = await Promise.all([once(own, "error"), redis.proxy.reset()]);
+  const ending = once(own, "error");
+  redis.proxy.reset();
+  const [error] = await ending;
   expect(error).toMatchObject({ code: "ECONNRESET" });
   expect(await client().ping()).toBe("PONG");
 });
@@ -158,4 +163,24 @@ test("refusing is for new connections", async () => {
   expect(await own.ping()).toBe("PONG");
   await redis.proxy.restore();
   expect(await client().ping()).toBe("PONG");
+});
+
+test("a gRPC call whose answer is cut was carried out", async () => {
+  const service = await startService();
+  const proxy = await startProxy({ port: Number(service.address.split(":")[1]) });
+  const { tokens, close } = grpcClients(`127.0.0.1:${proxy.port}`);
+  try {
+    proxy.segments(1);
+    await tokens.createToken({ name: "first" });
+    await proxy.restore();
+    proxy.cutReplies(hasHeaders, hasHeaders);
+    await expect(tokens.createToken({ name: "second" })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    expect(proxy.cutCount).toBe(1);
+    const { apiTokens } = await service.tokens.listTokens({});
+    expect(apiTokens.map(({ name }) => name)).toEqual(["first", "second"]);
+  } finally {
+    close();
+    await proxy.stop();
+    await service.stop();
+  }
 });

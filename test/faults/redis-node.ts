@@ -35,8 +35,6 @@ export interface NodeOptions {
   readonly name: string;
   /** It gets a folder of its own in there, named as it is. */
   readonly parentFolder: string;
-  /** By default a free one. */
-  readonly port?: number;
   /** Lines of its configuration file, which it may rewrite. */
   readonly settings: readonly string[];
   readonly isSentinel?: boolean;
@@ -58,7 +56,7 @@ const READY_LIMIT_MS = 15_000;
 
 /** Makes the folder and the configuration file of a node, and starts it. */
 export async function startNode(options: NodeOptions): Promise<RedisNode> {
-  const port = options.port ?? (await freePort());
+  const port = await freePort();
   const folder = join(options.parentFolder, options.name);
   await mkdir(folder, { recursive: true });
   const own = [`port ${port}`, "bind 127.0.0.1", "protected-mode no", `dir "${folder}"`, "daemonize no"];
@@ -126,6 +124,8 @@ class RedisProcess implements RedisNode {
         enableReadyCheck: false,
         connectTimeout: 1000,
         commandTimeout: 5000,
+        // When the other end is gone already, ioredis would wait this long for it to close.
+        disconnectTimeout: 0,
       });
       // Every command of it rejects as well.
       this.#connection.on("error", () => undefined);

@@ -136,17 +136,12 @@ class SentinelTopology implements Sentinels {
 
   /** Throws unless the Sentinel sees that master, both replicas and both other Sentinels, and all of them well. */
   async #checkView(sentinel: RedisNode, master: RedisNode): Promise<void> {
-    const ask = async (what: string): Promise<ReadonlyMap<string, string>[]> => {
-      const answer = (await sentinel.command("SENTINEL", what, MASTER_NAME)) as string[] | string[][];
-      return answer.some(Array.isArray) || answer.length === 0
-        ? (answer as string[][]).map(pairs)
-        : [pairs(answer as string[])];
-    };
-    const [own] = await ask("MASTER");
-    const replicas = await ask("REPLICAS");
-    const others = await ask("SENTINELS");
+    const ask = (what: string) => sentinel.command("SENTINEL", what, MASTER_NAME);
+    const own = pairs((await ask("MASTER")) as string[]);
+    const replicas = ((await ask("REPLICAS")) as string[][]).map(pairs);
+    const others = ((await ask("SENTINELS")) as string[][]).map(pairs);
     const isWell =
-      own?.get("flags") === "master" &&
+      own.get("flags") === "master" &&
       own.get("port") === String(this.proxyOf(master).port) &&
       replicas.length === this.nodes.length - 1 &&
       replicas.every((replica) => replica.get("flags") === "slave" && replica.get("master-link-status") === "ok") &&
