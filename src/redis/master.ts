@@ -25,6 +25,7 @@ export class Master {
   readonly redis: Redis;
   /** Redis's clock minus this process's steady clock; undefined until it was read on this connection. */
   #clockOffsetMs: number | undefined;
+  #isLearningClock = false;
   #wasReady = false;
   #awaySinceMs = steadyMs();
   #isCorked = false;
@@ -42,20 +43,24 @@ export class Master {
       this.#clockOffsetMs = undefined;
       this.#pulseMs = Number.NEGATIVE_INFINITY;
     });
-    redis.on("ready", () => {
+    const onReady = () => {
       this.#wasReady = true;
-      this.readClock().catch(() => {});
-    });
+      this.#learnClock();
+    };
+    redis.on("ready", onReady);
+    if (redis.status === "ready") onReady();
   }
 
-  /** Whether commands can be sent; if not, it may be about to be. */
+  /** Whether commands can be sent and its clock is known; if not, it may be about to be. */
   isReady(): boolean {
     // A node of a Cluster connects when it is first needed.
     if (this.redis.status === "wait") {
       this.#awaySinceMs = steadyMs();
       this.redis.connect().catch(() => {});
     }
-    return this.redis.status === "ready";
+    if (this.redis.status !== "ready") return false;
+    if (this.#clockOffsetMs === undefined) this.#learnClock();
+    return this.#clockOffsetMs !== undefined;
   }
 
   /** True when it is not ready and has been for longer than a connection that was cut takes to come back. */
@@ -94,6 +99,15 @@ export class Master {
     const answer = new Promise<T>((resolve, reject) => sends.push(() => send(this.redis).then(resolve, reject)));
     const [reply] = await Promise.all([answer, confirmed]);
     return reply;
+  }
+
+  #learnClock(): void {
+    if (this.#isLearningClock) return;
+    this.#isLearningClock = true;
+    const done = () => {
+      this.#isLearningClock = false;
+    };
+    this.readClock().then(done, done);
   }
 
   /** What is sent in one turn of the event loop goes out in one write. */
