@@ -139,18 +139,24 @@ export class Master {
    * of its own, which only a master that still has its replicas gets confirmed.
    */
   async #depart(sends: readonly (() => void)[], replicas: number, pulseKey: string): Promise<void> {
-    const sentMs = steadyMs();
-    const isPulseDue = sentMs - this.#pulseMs > PULSE_INTERVAL_MS;
-    const pulse = isPulseDue
-      ? this.redis.set(pulseKey, "", "PX", PULSE_LIFETIME_MS).then(
-          () => true,
-          () => false,
-        )
-      : false;
+    const isPulseDue = steadyMs() - this.#pulseMs > PULSE_INTERVAL_MS;
+    const pulse = isPulseDue ? this.#pulse(pulseKey) : true;
     for (const send of sends) send();
     const confirmations = await this.redis.wait(replicas, CONFIRM_MS).catch(() => 0);
     if (confirmations < replicas) throw new UnconfirmedError(`${confirmations} of ${replicas} replicas confirmed`);
-    if (await pulse) this.#pulseMs = sentMs;
+    if (!(await pulse)) throw new UnconfirmedError("this master takes no writes");
+  }
+
+  /** True when it was written, or could not be because the slot is moving to another master of a Cluster. */
+  async #pulse(key: string): Promise<boolean> {
+    const sentMs = steadyMs();
+    try {
+      await this.redis.set(key, "", "PX", PULSE_LIFETIME_MS);
+      this.#pulseMs = sentMs;
+      return true;
+    } catch (error) {
+      return error instanceof Error && /^(?:MOVED|ASK|TRYAGAIN)\b/.test(error.message);
+    }
   }
 }
 

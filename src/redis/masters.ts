@@ -27,6 +27,7 @@ export interface MastersOptions {
 const RECONNECT_STEP_MS = 50;
 const LONGEST_RECONNECT_MS = 500;
 const REFRESH_TIMEOUT_MS = 500;
+const REFRESH_INTERVAL_MS = 100;
 const RESOLVE_INTERVAL_MS = 1000;
 
 /** Connects at once and keeps reconnecting until closed. */
@@ -38,18 +39,15 @@ function oneMaster(address: Exclude<RedisAddress, { kind: "cluster" }>, options:
   const redisOptions: RedisOptions = { ...options.redis, ...address.options, retryStrategy: reconnectDelayMs };
   const redis = address.kind === "sentinel" ? new Redis(redisOptions) : new Redis(address.url, redisOptions);
   const master = watched(redis, options);
-  let refreshedMs = steadyMs();
+  // A master that was cut off and replaced does not know it, and a lost subscription to a Sentinel is not made anew.
+  const resolveAgain = atMostEvery(RESOLVE_INTERVAL_MS, () => {
+    if (redis.status === "ready") redis.disconnect(true);
+  });
   return {
     all: () => [master],
     of: () => master,
     at: () => undefined,
-    refresh: () => {
-      // A master that was cut off and replaced does not know it, and a lost subscription to a Sentinel is not made anew.
-      if (address.kind === "standalone" || redis.status !== "ready") return;
-      if (steadyMs() - refreshedMs < RESOLVE_INTERVAL_MS) return;
-      refreshedMs = steadyMs();
-      redis.disconnect(true);
-    },
+    refresh: address.kind === "sentinel" ? resolveAgain : () => {},
     close: () => redis.disconnect(),
   };
 }
@@ -77,9 +75,9 @@ function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: Ma
     all: () => cluster.nodes("master").map(masterOf),
     of: (key) => at(cluster.slots[calculateSlot(key)]?.[0]),
     at,
-    refresh: () => {
+    refresh: atMostEvery(REFRESH_INTERVAL_MS, () => {
       if (cluster.status === "ready") cluster.refreshSlotsCache();
-    },
+    }),
     close: () => cluster.disconnect(),
   };
 }
@@ -89,6 +87,15 @@ function watched(redis: Redis, { onReady, onError }: MastersOptions): Master {
   // ioredis listens to the first error only, and a failed TLS handshake can have two: the second would end the process.
   redis.on("error", () => redis.stream?.on("error", () => {}));
   return new Master(redis);
+}
+
+function atMostEvery(intervalMs: number, act: () => void): () => void {
+  let lastMs = steadyMs();
+  return () => {
+    if (steadyMs() - lastMs < intervalMs) return;
+    lastMs = steadyMs();
+    act();
+  };
 }
 
 function reconnectDelayMs(attempt: number): number {

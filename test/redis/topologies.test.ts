@@ -9,6 +9,7 @@ import { indexKey } from "../../src/redis/layout.js";
 import { RedisTokenStore } from "../../src/redis/redis-token-store.js";
 import { selfCheck } from "../../src/redis/self-check.js";
 import { type ClusterTopology, startCluster } from "../faults/cluster.js";
+import type { RedisNode } from "../faults/redis-node.js";
 import { type Sentinels, startSentinels } from "../faults/sentinel.js";
 import { addressOf, eventually } from "../harness.js";
 
@@ -124,14 +125,33 @@ describe("under Sentinels", () => {
     expect(calls("wait")).toBeLessThan(10);
   });
 
+  /** From all but services, which no Sentinel can tell of it either. */
+  const cutOff = (master: RedisNode) => {
+    topology.partition(master, { from: "everybody but services" });
+    const isService = (opening: string) => opening !== "" && !opening.includes("sentinel-");
+    for (const sentinel of topology.sentinels) topology.proxyOf(sentinel).blackHole(isService);
+  };
+
+  test("a master that was cut off while nobody asked answers no reads, though replicas have all that there is", async () => {
+    const uid = uidOf(await create(opened.store, "idle"));
+    await opened.store.read(uid);
+    const [master] = await topology.masters();
+    if (master === undefined) throw new Error("no master");
+    cutOff(master);
+    await eventually(async () => {
+      expect(await master.command("INFO", "replication")).toContain("min_slaves_good_slaves:0");
+    });
+    await expect(opened.store.read(uid)).rejects.toMatchObject(UNAVAILABLE);
+    topology.reunite();
+    await topology.healed();
+    await eventually(() => opened.store.read(uid), 10_000);
+  }, 40_000);
+
   test("a master that is cut off and replaced answers no reads, though it still runs", async () => {
     const uid = uidOf(await create(opened.store, "cut-off"));
     const [master] = await topology.masters();
     if (master === undefined) throw new Error("no master");
-    topology.partition(master, { from: "everybody but services" });
-    // The Sentinels cannot tell this service either.
-    const isService = (opening: string) => opening !== "" && !opening.includes("sentinel-");
-    for (const sentinel of topology.sentinels) topology.proxyOf(sentinel).blackHole(isService);
+    cutOff(master);
     await eventually(() => expect(opened.store.read(uid)).rejects.toMatchObject(UNAVAILABLE), 1000);
     await expect(renew(opened.store, "cut-off")).rejects.toMatchObject({ name: "ApiTokenError" });
     await eventually(async () => expect((await topology.masters())[0]).not.toBe(master), 10_000);
