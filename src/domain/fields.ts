@@ -26,6 +26,7 @@ const USER_ID = /^[\x21-\x7e]{1,255}$/;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const NIL_UUID = /^[0-]+$/;
 const MAX_ETAG_LENGTH = 128;
+const MAX_BATCH = 100;
 
 /** True for what identities may be called; `-` means every user and is nobody's name. */
 export function isIdentityName(text: string): boolean {
@@ -97,6 +98,12 @@ export class Fields {
   pageSize(value: number): number {
     if (value < 0) return this.#violation("page_size", "must not be negative", value);
     return value === 0 ? DEFAULT_PAGE_SIZE : Math.min(value, MAX_PAGE_SIZE);
+  }
+
+  /** What is verified at once; each of them may be anything. */
+  tokens(values: readonly string[]): void {
+    if (values.length === 0) this.#violation("tokens", "is required", undefined, "missing");
+    if (values.length > MAX_BATCH) this.#violation("tokens", `must have at most ${MAX_BATCH} entries`, undefined);
   }
 
   /** The position that `isPosition` accepts; undefined for the first page. `query`: see encodePageToken. */

@@ -10,8 +10,12 @@ import { RefusalPace } from "./refusal-pace.js";
 /** Our RPCs by their names in the contract. */
 export type RpcName = Capitalize<keyof typeof ApiTokenServiceService | keyof typeof TokenVerificationServiceService>;
 
+/** What a call counts as: a batch takes as many verifications as it has tokens. */
+const BUDGET_OF = { VerifyTokens: "VerifyToken" } as const;
+type RatedRpc = Exclude<RpcName, keyof typeof BUDGET_OF>;
+
 /** Calls a second that one caller may make of each RPC on average; five seconds' worth may come at once. */
-export const DEFAULT_CALL_RATES: Readonly<Record<RpcName, number>> = {
+export const DEFAULT_CALL_RATES: Readonly<Record<RatedRpc, number>> = {
   CreateToken: 100,
   GetToken: 500,
   ListTokens: 100,
@@ -25,7 +29,7 @@ export interface AdmissionLimits {
   /** Calls that run at a time, in all and of one caller. */
   readonly maxConcurrentCalls: number;
   readonly maxConcurrentCallsPerCaller: number;
-  readonly callRates: Readonly<Record<RpcName, number>>;
+  readonly callRates: Readonly<Record<RatedRpc, number>>;
   /** Bad credentials a second of one address. */
   readonly failedCredentialRate: number;
   /** Dead tokens a second that one caller may ask about from one address. */
@@ -95,11 +99,13 @@ export class Admission {
     const isCallerFull = this.#running.of(key) >= maxConcurrentCallsPerCaller;
     if (isServiceFull || isCallerFull || this.#running.total >= maxConcurrentCalls)
       throw new ApiTokenError("OVERLOADED");
-    const limiter = this.#calls.get(rpc);
+    const budget = rpc === "VerifyTokens" ? BUDGET_OF[rpc] : rpc;
+    const limiter = this.#calls.get(budget);
     const waitMs = limiter?.waitMs(key, nowMs) ?? 0;
     if (waitMs > 0 && credential !== undefined) this.#rememberRefused(rpc + credential, nowMs + waitMs, nowMs);
     refuseFor(waitMs);
-    if (rpc === "VerifyToken" && !this.#deadTokens.isUntouched) refuseFor(this.#deadTokens.waitMs(peer + key, nowMs));
+    if (budget === "VerifyToken" && !this.#deadTokens.isUntouched)
+      refuseFor(this.#deadTokens.waitMs(peer + key, nowMs));
     const keys = kind === "delegate" ? [key, actor] : [key];
     if (LISTS.has(rpc)) {
       const [lists, ownLists] = ["lists", `lists of ${key}`];
@@ -112,10 +118,10 @@ export class Admission {
     return keys;
   }
 
-  /** Counts a bad credential, or a dead token that the caller with these keys asked about. */
-  fail({ peer, credential }: Arrival, keys: readonly string[]): void {
+  /** Counts a bad credential, or dead tokens that the caller with these keys asked about. */
+  fail({ peer, credential }: Arrival, keys: readonly string[], count: number): void {
     const [key] = keys;
-    if (key !== undefined) this.#deadTokens.take(peer + key, performance.now());
+    if (key !== undefined) this.#deadTokens.take(peer + key, performance.now(), count);
     else if (credential !== undefined) this.#badCredentials.take(peer, performance.now());
   }
 
@@ -158,8 +164,8 @@ export class Visit {
     this.#keys = this.#admission.admit(this.#arrival, caller, this.#nowMs);
   }
 
-  fail(): void {
-    this.#admission.fail(this.#arrival, this.#keys);
+  fail(count = 1): void {
+    this.#admission.fail(this.#arrival, this.#keys, count);
   }
 
   leave(): void {

@@ -31,8 +31,8 @@ export interface Pipeline {
 export interface Weighing<Request, Response> {
   /** How many calls a request counts for. */
   readonly weigh?: (request: Request) => number;
-  /** An answer of which nobody may have many. */
-  readonly isFailure?: (response: Response) => boolean;
+  /** How much of an answer is of the kind of which nobody may have much. */
+  readonly countFailures?: (response: Response) => number;
 }
 
 /** Turns a function of request and caller into a grpc-js handler. */
@@ -40,7 +40,7 @@ export function unary<Request, Response>(
   { identify, admission, countRefused, log }: Pipeline,
   rpc: RpcName,
   handle: (request: Request, caller: Principal) => Promise<Response>,
-  { weigh = () => 1, isFailure = () => false }: Weighing<Request, Response> = {},
+  { weigh = () => 1, countFailures = () => 0 }: Weighing<Request, Response> = {},
 ): handleUnaryCall<Request, Response> {
   async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
     const startMs = performance.now();
@@ -56,7 +56,8 @@ export function unary<Request, Response>(
       caller = await identify(call.metadata, clientCertificateOf(call));
       visit.admit(caller);
       const response = await handle(call.request, caller);
-      if (isFailure(response)) visit.fail();
+      const failures = countFailures(response);
+      if (failures > 0) visit.fail(failures);
       callback(null, response);
     } catch (error) {
       failure = error;

@@ -3,6 +3,7 @@ import type { ApiTokenServiceServer } from "../../gen/apitoken/v1/api_token_serv
 import {
   InactiveReason,
   type TokenVerificationServiceServer,
+  type VerifyTokenResponse,
 } from "../../gen/apitoken/v1/token_verification_service.js";
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from "../domain/token.js";
 import type { TokenService } from "../domain/token-service.js";
@@ -46,8 +47,23 @@ export function tokenVerificationHandlers(pipeline: Pipeline, verifier: TokenVer
       pipeline,
       "VerifyToken",
       async (request, caller) => verification(await verifier.verify(caller, request.token)),
-      // What is not a token at all costs no Redis call and tells nothing.
-      { isFailure: ({ active, reason }) => !active && reason !== InactiveReason.INACTIVE_REASON_MALFORMED },
+      { countFailures: (answer) => (isDead(answer) ? 1 : 0) },
+    ),
+    verifyTokens: unary(
+      pipeline,
+      "VerifyTokens",
+      async (request, caller) => ({
+        results: (await verifier.verifyAll(caller, request.tokens)).map(verification),
+      }),
+      {
+        weigh: ({ tokens }) => Math.max(1, tokens.length),
+        countFailures: ({ results }) => results.filter(isDead).length,
+      },
     ),
   };
+}
+
+/** What is not a token at all costs no Redis call and tells nothing. */
+function isDead({ active, reason }: VerifyTokenResponse): boolean {
+  return !active && reason !== InactiveReason.INACTIVE_REASON_MALFORMED;
 }

@@ -77,6 +77,22 @@ const LISTS: Readonly<Record<Caller, Row>> = {
   "token: none": ["-", "PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"],
 };
 
+const VERIFICATION: Readonly<Record<Caller, Row>> = {
+  user: NOTHING,
+  "user with verify": EVERYTHING,
+  administrator: NOTHING,
+  "administrator with verify": EVERYTHING,
+  service: NOTHING,
+  "service with verify": EVERYTHING,
+  delegate: NOTHING,
+  "delegate with verify": EVERYTHING,
+  "token: self": NOTHING,
+  "token with a role: owner": NOTHING,
+  "previous secret: owner": NOTHING,
+  "token: owner": NOTHING,
+  "token: none": NOTHING,
+};
+
 const MATRIX: Readonly<Record<RpcName, Readonly<Record<Caller, Row>>>> = {
   CreateToken: {
     user: OWN_CREATION,
@@ -98,21 +114,8 @@ const MATRIX: Readonly<Record<RpcName, Readonly<Record<Caller, Row>>>> = {
   RevokeToken: CHANGES,
   ListTokens: LISTS,
   ListTokenEvents: LISTS,
-  VerifyToken: {
-    user: NOTHING,
-    "user with verify": EVERYTHING,
-    administrator: NOTHING,
-    "administrator with verify": EVERYTHING,
-    service: NOTHING,
-    "service with verify": EVERYTHING,
-    delegate: NOTHING,
-    "delegate with verify": EVERYTHING,
-    "token: self": NOTHING,
-    "token with a role: owner": NOTHING,
-    "previous secret: owner": NOTHING,
-    "token: owner": NOTHING,
-    "token: none": NOTHING,
-  },
+  VerifyTokens: VERIFICATION,
+  VerifyToken: VERIFICATION,
 };
 
 const ALICE = { organizationId: "acme", userId: "alice" };
@@ -200,6 +203,8 @@ function call(rpc: RpcName, at: number, tokens: readonly string[], name: string)
       return service.tokens.listTokenEvents({ userId });
     case "VerifyToken":
       return service.verification.verifyToken({ token: tokens[at] ?? "" });
+    case "VerifyTokens":
+      return service.verification.verifyTokens({ tokens: [tokens[at] ?? ""] });
   }
 }
 

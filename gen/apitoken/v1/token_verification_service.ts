@@ -145,6 +145,21 @@ export interface VerifyTokenRequest {
   token: string;
 }
 
+/** Token strings to verify. */
+export interface VerifyTokensRequest {
+  /**
+   * 1 to 100 bearer strings exactly as presented, of any organizations. What is not a token is MALFORMED and spoils none
+   * of the others; the same one may come twice.
+   */
+  tokens: string[];
+}
+
+/** An answer to each question. */
+export interface VerifyTokensResponse {
+  /** As many as there were tokens, in their order. */
+  results: VerifyTokenResponse[];
+}
+
 /** Whether the token is alive, and whose it is. */
 export interface VerifyTokenResponse {
   /** True when the bearer is to be let in. */
@@ -222,6 +237,146 @@ export const VerifyTokenRequest: MessageFns<VerifyTokenRequest> = {
   fromPartial(object: DeepPartial<VerifyTokenRequest>): VerifyTokenRequest {
     const message = createBaseVerifyTokenRequest();
     message.token = object.token ?? "";
+    return message;
+  },
+};
+
+function createBaseVerifyTokensRequest(): VerifyTokensRequest {
+  return { tokens: [] };
+}
+
+export const VerifyTokensRequest: MessageFns<VerifyTokensRequest> = {
+  encode(message: VerifyTokensRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.tokens) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyTokensRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyTokensRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tokens.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyTokensRequest {
+    return {
+      tokens: globalThis.Array.isArray(object?.tokens) ? object.tokens.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: VerifyTokensRequest): unknown {
+    const obj: any = {};
+    if (message.tokens?.length) {
+      obj.tokens = message.tokens;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyTokensRequest>): VerifyTokensRequest {
+    return VerifyTokensRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyTokensRequest>): VerifyTokensRequest {
+    const message = createBaseVerifyTokensRequest();
+    message.tokens = object.tokens?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseVerifyTokensResponse(): VerifyTokensResponse {
+  return { results: [] };
+}
+
+export const VerifyTokensResponse: MessageFns<VerifyTokensResponse> = {
+  encode(message: VerifyTokensResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      VerifyTokenResponse.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyTokensResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyTokensResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(VerifyTokenResponse.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyTokensResponse {
+    return {
+      results: globalThis.Array.isArray(object?.results)
+        ? object.results.map((e: any) => VerifyTokenResponse.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: VerifyTokensResponse): unknown {
+    const obj: any = {};
+    if (message.results?.length) {
+      obj.results = message.results.map((e) => VerifyTokenResponse.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyTokensResponse>): VerifyTokensResponse {
+    return VerifyTokensResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyTokensResponse>): VerifyTokensResponse {
+    const message = createBaseVerifyTokensResponse();
+    message.results = object.results?.map((e) => VerifyTokenResponse.fromPartial(e)) || [];
     return message;
   },
 };
@@ -368,6 +523,22 @@ export const TokenVerificationServiceService = {
     responseSerialize: (value: VerifyTokenResponse): Buffer => Buffer.from(VerifyTokenResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): VerifyTokenResponse => VerifyTokenResponse.decode(value),
   },
+  /**
+   * Verifies many token strings at once, for the fraction of the cost of as many calls. Each counts as one call of
+   * VerifyToken where calls are limited. Statuses other than OK: as VerifyToken, and INVALID_ARGUMENT. When the store
+   * cannot be asked about one of them the whole call is UNAVAILABLE.
+   * Safe to retry.
+   */
+  verifyTokens: {
+    path: "/apitoken.v1.TokenVerificationService/VerifyTokens" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: VerifyTokensRequest): Buffer => Buffer.from(VerifyTokensRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): VerifyTokensRequest => VerifyTokensRequest.decode(value),
+    responseSerialize: (value: VerifyTokensResponse): Buffer =>
+      Buffer.from(VerifyTokensResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VerifyTokensResponse => VerifyTokensResponse.decode(value),
+  },
 } as const;
 
 export interface TokenVerificationServiceServer extends UntypedServiceImplementation {
@@ -379,6 +550,13 @@ export interface TokenVerificationServiceServer extends UntypedServiceImplementa
    * Safe to retry.
    */
   verifyToken: handleUnaryCall<VerifyTokenRequest, VerifyTokenResponse>;
+  /**
+   * Verifies many token strings at once, for the fraction of the cost of as many calls. Each counts as one call of
+   * VerifyToken where calls are limited. Statuses other than OK: as VerifyToken, and INVALID_ARGUMENT. When the store
+   * cannot be asked about one of them the whole call is UNAVAILABLE.
+   * Safe to retry.
+   */
+  verifyTokens: handleUnaryCall<VerifyTokensRequest, VerifyTokensResponse>;
 }
 
 export interface TokenVerificationServiceClient extends Client {
@@ -403,6 +581,27 @@ export interface TokenVerificationServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: VerifyTokenResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Verifies many token strings at once, for the fraction of the cost of as many calls. Each counts as one call of
+   * VerifyToken where calls are limited. Statuses other than OK: as VerifyToken, and INVALID_ARGUMENT. When the store
+   * cannot be asked about one of them the whole call is UNAVAILABLE.
+   * Safe to retry.
+   */
+  verifyTokens(
+    request: VerifyTokensRequest,
+    callback: (error: ServiceError | null, response: VerifyTokensResponse) => void,
+  ): ClientUnaryCall;
+  verifyTokens(
+    request: VerifyTokensRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: VerifyTokensResponse) => void,
+  ): ClientUnaryCall;
+  verifyTokens(
+    request: VerifyTokensRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: VerifyTokensResponse) => void,
   ): ClientUnaryCall;
 }
 
