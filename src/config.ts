@@ -1,5 +1,6 @@
 // The configuration: which environment variables there are, and which of them go together. A server that would start with
 // a wrong, unknown or unsafe setting does not start, and says everything that is wrong at once.
+import { availableParallelism } from "node:os";
 import { type AccessTokenOptions, ALGORITHMS } from "./auth/access-tokens.js";
 import { isTrustworthy } from "./auth/key-set.js";
 import { GRANTS, type Grant, TOKEN_REACHES, type TokenReach } from "./domain/access.js";
@@ -37,6 +38,8 @@ export interface Config extends AdmissionLimits, ConnectionLimits {
   readonly maxTokensPerUser: number;
   readonly lastUsedResolutionMs: number;
   readonly eventRetentionMs: number;
+  /** Processes that serve. */
+  readonly workers: number;
   readonly metricsAddress: string | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
@@ -60,11 +63,10 @@ export class ConfigError extends Error {
 
 export const DEFAULT_LISTEN_ADDRESS = "127.0.0.1:50051";
 
+const MAX_WORKERS = 256;
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 /** Print what they see, headers and arguments with secrets in them, or trust whom they should not. */
 const UNSAFE_VARIABLES = ["GRPC_TRACE", "GRPC_NODE_TRACE", "GRPC_NODE_DEBUG_SEND_ERROR_DETAILS", "NODE_DEBUG", "DEBUG"];
-/** Part of the design but not of this version: setting one is an error, for ignoring it could be unsafe. */
-export const NOT_YET_SUPPORTED = ["WORKERS"] as const;
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -113,6 +115,10 @@ function read(env: Environment): Config {
     maxTokensPerUser: env.wholeNumber("MAX_TOKENS_PER_USER", "1000", 1, 1_000_000),
     lastUsedResolutionMs: env.durationMs("LAST_USED_RESOLUTION", "60s", "1s", "1d"),
     eventRetentionMs: env.durationMs("EVENT_RETENTION", "400d", "1d", "36500d"),
+    workers: env.value("WORKERS", "1", `auto or a whole number from 1 to ${MAX_WORKERS}`, (text) => {
+      const number = text === "auto" ? availableParallelism() : Number(/^\d{1,3}$/.exec(text)?.[0]);
+      return number >= 1 && number <= MAX_WORKERS ? number : undefined;
+    }),
     metricsAddress: env.address("METRICS_ADDRESS"),
     logLevel: env.oneOf("LOG_LEVEL", "info", LOG_LEVELS),
   };
@@ -223,7 +229,6 @@ function readLimits(env: Environment) {
 
 function refuseUnsafe(env: Environment, config: Config, isProduction: boolean): void {
   const { isDevelopment, listenAddress, tls } = config;
-  for (const name of NOT_YET_SUPPORTED) if (env.isSet(name)) env.fault(`${name} is not supported by this version`);
   for (const name of env.unknown(/^(?:JWT|TLS|MTLS|TOKENS|CALL|REDIS_TLS|MAX_CONCURRENT|MAX_CONNECTIONS)_/))
     env.fault(`${name} is no setting: is it misspelt?`);
   if (isDevelopment && !isLoopback(listenAddress)) {

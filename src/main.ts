@@ -1,27 +1,17 @@
 #!/usr/bin/env node
-// apitokend: the only place that builds the server's parts and joins them.
+// apitokend: the command line, the private Redis, the workers and the signals. src/serve.ts has what serves.
+import cluster from "node:cluster";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Logger } from "pino";
-import { AccessTokens } from "./auth/access-tokens.js";
-import { Authenticator } from "./auth/authenticator.js";
-import { developmentPrincipal } from "./auth/development.js";
-import { KeySet, keysByDiscovery, keysFromFile, keysFromUrl } from "./auth/key-set.js";
-import { type Config, ConfigError, DEFAULT_LISTEN_ADDRESS, describeConfig, readConfig } from "./config.js";
-import { TokenService } from "./domain/token-service.js";
-import { TokenVerifier } from "./domain/token-verifier.js";
-import { Admission } from "./grpc/admission.js";
-import type { Pipeline } from "./grpc/call.js";
-import { serverCredentials } from "./grpc/certificates.js";
-import { type GrpcServer, type GrpcServerOptions, startGrpcServer } from "./grpc/server.js";
+import { type Config, DEFAULT_LISTEN_ADDRESS, describeConfig, readConfig } from "./config.js";
 import { openLog } from "./logger.js";
-import { Metrics, serveMetrics } from "./metrics.js";
-import { RedisConnection } from "./redis/connection.js";
+import { Metrics, serveMetrics, workersMetrics } from "./metrics.js";
 import { startPrivateRedis } from "./redis/private/private-redis.js";
 import { findRedisServer } from "./redis/private/redis-server.js";
 import type { RedisAddress } from "./redis/redis-address.js";
-import { RedisTokenStore } from "./redis/redis-token-store.js";
-import { RedisWatch } from "./redis/redis-watch.js";
+import { readMaterials, startServing } from "./serve.js";
+import { drainAsked, reportListening, Workers } from "./workers.js";
 
 const MAX_FLUSH_MS = 1000;
 /** Found by the fuzzer: test/bad-input/saved-cases.ts. */
@@ -55,57 +45,58 @@ function usageError(): never {
 
 async function run(config: Config): Promise<void> {
   const { log, flush } = openLog(config.logLevel);
-  if (process.versions.node.startsWith("20.")) log.warn(NODE_20);
-  const [listeners, keys] = await allOrFaults(
-    async () => listenersOf(config, log),
-    async () => config.jwt && openKeys(config.jwt.keys, log),
-  );
-  const store = await openStore(config, log);
-  const redis = new RedisConnection(store.address, { awaitsReplicas: config.durability === "safe" });
-  const metrics = new Metrics();
-  let server: GrpcServer | undefined;
-  let metricsServer: Awaited<ReturnType<typeof serveMetrics>> | undefined;
-  const watch = new RedisWatch(redis, {
-    allowVolatile: config.allowVolatileRedis,
-    allowUnverified: config.allowUnverifiedRedis,
-    durability: config.durability,
-    log,
-    listener: (isServing) => server?.health.setServing(isServing),
-  });
   try {
-    await watch.start();
-    const tokens = new RedisTokenStore(redis, config);
-    const verifier = new TokenVerifier(tokens, { ...config, count: metrics.countVerification });
-    server = await startGrpcServer({
-      ...config,
-      listeners,
-      identify: identification(config, keys, verifier),
-      admission: new Admission(config),
-      countRefused: metrics.countRefused,
-      log,
-      tokens: new TokenService(tokens, config),
-      verifier,
-    });
-    if (config.metricsAddress !== undefined) metricsServer = await serveMetrics(metrics, config.metricsAddress);
-    server.health.setServing(watch.isServing);
-    process.stdout.write(welcome(config, server.addresses, metricsServer?.address, store.description));
-    await stopSignal(log);
-    watch.stop();
-    await server.drain();
+    if (cluster.isWorker) await work(config, log);
+    else await serve(config, log);
   } finally {
-    watch.stop();
-    metricsServer?.close();
-    redis.close();
-    await store.close();
     log.info("stopped");
     // A write that its reader stalls would hold up our end as well.
     if (!(await flush(MAX_FLUSH_MS))) process.kill(process.pid, "SIGKILL");
   }
 }
 
+/** Serves until a signal comes, by this process or by several. */
+async function serve(config: Config, log: Logger): Promise<void> {
+  if (process.versions.node.startsWith("20.")) log.warn(NODE_20);
+  const materials = await readMaterials(config, log);
+  const store = await openStore(config, log);
+  const metrics = new Metrics();
+  const isAlone = config.workers === 1;
+  let metricsServer: Awaited<ReturnType<typeof serveMetrics>> | undefined;
+  try {
+    const server = isAlone
+      ? await startServing(config, store.address, materials, metrics, log)
+      : await Workers.start(config.workers, store.workerEnv, log);
+    if (config.metricsAddress !== undefined) {
+      metricsServer = await serveMetrics(isAlone ? () => metrics.text() : workersMetrics(), config.metricsAddress);
+    }
+    process.stdout.write(welcome(config, server.addresses, metricsServer?.address, store.description));
+    await stopSignal(log);
+    await server.stop();
+  } finally {
+    metricsServer?.close();
+    await store.close();
+  }
+}
+
+/** One of several processes that serve. */
+async function work(config: Config, log: Logger): Promise<void> {
+  const drained = drainAsked();
+  const { redisAddress } = config;
+  if (redisAddress === undefined) throw new Error("a worker has no Redis of its own");
+  const metrics = new Metrics();
+  metrics.answerPrimary();
+  const server = await startServing(config, redisAddress, await readMaterials(config, log), metrics, log);
+  reportListening(server.addresses);
+  await drained;
+  await server.stop();
+}
+
 /** The Redis to use, and how to let go of it. */
 interface Store {
   readonly address: RedisAddress;
+  /** What tells workers of it, beside our own variables. */
+  readonly workerEnv: Readonly<Record<string, string>>;
   readonly description: string;
   close(): Promise<void>;
 }
@@ -114,7 +105,7 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   if (config.redisAddress !== undefined) {
     const where = { standalone: "the Redis", sentinel: "the Sentinels' Redis", cluster: "the Redis Cluster" };
     const description = `${where[config.redisAddress.kind]} of REDIS_URL`;
-    return { address: config.redisAddress, description, close: async () => {} };
+    return { address: config.redisAddress, workerEnv: {}, description, close: async () => {} };
   }
   const server = await findRedisServer({
     explicitPath: config.redisServerBin,
@@ -131,7 +122,8 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
   });
   const description = `a private Redis ${server.version} in ${dataDir}`;
   const address = { kind: "standalone", url: redis.socketPath, options: {} } as const;
-  return { address, description, close: () => redis.stop() };
+  const workerEnv = { REDIS_URL: `unix://${redis.socketPath}` };
+  return { address, workerEnv, description, close: () => redis.stop() };
 }
 
 /**
@@ -150,47 +142,6 @@ function stopSignal(log: Logger): Promise<void> {
       });
     }
   });
-}
-
-/** What both give; throws ConfigError with the faults of both. */
-async function allOrFaults<A, B>(openA: () => Promise<A>, openB: () => Promise<B>): Promise<[A, B]> {
-  const results = await Promise.allSettled([openA(), openB()]);
-  const [a, b] = results;
-  if (a.status === "fulfilled" && b.status === "fulfilled") return [a.value, b.value];
-  const reasons: unknown[] = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
-  throw new ConfigError(
-    reasons.flatMap((reason) => (reason instanceof ConfigError ? reason.faults : [String(reason)])),
-  );
-}
-
-/** Throws ConfigError when the files of TLS cannot be used. */
-function listenersOf({ listenAddress, mtls, tls }: Config, log: Logger): GrpcServerOptions["listeners"] {
-  const credentials = (clientCaFile?: string) => serverCredentials(tls && { ...tls, clientCaFile }, log);
-  try {
-    return [
-      ...(listenAddress === undefined ? [] : [{ address: listenAddress, credentials: credentials() }]),
-      ...(mtls === undefined ? [] : [{ address: mtls.listenAddress, credentials: credentials(mtls.clientCaFile) }]),
-    ];
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new ConfigError([`TLS_CERT_FILE, TLS_KEY_FILE and TLS_CLIENT_CA_FILE cannot be used: ${text}`]);
-  }
-}
-
-/** The keys, read a first time. A file must be good from the start; an issuer may come up later than we do. */
-async function openKeys({ kind, at }: NonNullable<Config["jwt"]>["keys"], log: Logger): Promise<KeySet> {
-  const source = { url: keysFromUrl, file: keysFromFile, discovery: keysByDiscovery }[kind](at);
-  const keys = new KeySet(source, { nowMs: () => performance.now(), warn: (text) => log.warn(text) });
-  const isKnown = await keys.warm();
-  if (kind === "file" && !isKnown) throw new ConfigError(["JWT_JWKS_FILE cannot be read as a JSON Web Key Set"]);
-  return keys;
-}
-
-function identification(config: Config, keys: KeySet | undefined, verifier: TokenVerifier): Pipeline["identify"] {
-  if (config.isDevelopment) return developmentPrincipal;
-  const accessTokens = config.jwt && keys && new AccessTokens(keys, config.jwt);
-  const authenticator = new Authenticator({ ...config, accessTokens, verifier });
-  return (metadata, clientCertificate) => authenticator.identify(metadata, clientCertificate);
 }
 
 function welcome(

@@ -1,6 +1,6 @@
 // What is counted, by prom-client, and the address where Prometheus fetches it. No label holds a secret, name or id.
 import { createServer } from "node:http";
-import { Counter, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, Registry } from "prom-client";
 import type { Answer } from "./domain/token-verifier.js";
 
 export class Metrics {
@@ -33,18 +33,33 @@ export class Metrics {
   text(): Promise<string> {
     return this.#registry.metrics();
   }
+
+  /** In a worker: answers the primary, which adds up those of all. */
+  answerPrimary(): void {
+    AggregatorRegistry.setRegistries(this.#registry);
+    new AggregatorRegistry();
+  }
 }
 
-/** Serves the metrics at `/metrics`. Rejects when the address cannot be bound. */
-export async function serveMetrics(metrics: Metrics, address: string): Promise<{ address: string; close(): void }> {
+/** In a primary: gives the sums over all workers. */
+export function workersMetrics(): () => Promise<string> {
+  const registry = new AggregatorRegistry();
+  return () => registry.clusterMetrics();
+}
+
+/** Serves a text of metrics at `/metrics`. Rejects when the address cannot be bound. */
+export async function serveMetrics(
+  text: () => Promise<string>,
+  address: string,
+): Promise<{ address: string; close(): void }> {
   const { hostname, port } = new URL(`http://${address}`);
   const server = createServer({ requestTimeout: 5000, maxHeaderSize: 8192 }, (request, response) => {
     if (request.url !== "/metrics") {
       response.writeHead(404).end();
       return;
     }
-    metrics.text().then(
-      (text) => response.setHeader("content-type", "text/plain; version=0.0.4").end(text),
+    text().then(
+      (metrics) => response.setHeader("content-type", "text/plain; version=0.0.4").end(metrics),
       () => response.writeHead(500).end(),
     );
   });

@@ -31,7 +31,7 @@ function importsOf(file: string): string[] {
 
 test("there is source to look at", () => {
   expect(files.length).toBeGreaterThan(20);
-  expect(importsOf("main.ts")).toContain("src/grpc/server.js");
+  expect(importsOf("serve.ts")).toContain("src/grpc/server.js");
 });
 
 test.each(files)("src/%s imports only what its folder may", (file) => {
