@@ -77,6 +77,8 @@ export async function startSecureService(env: Readonly<Record<string, string>> =
     JWT_AUDIENCE: issuer.audience,
     JWT_JWKS_URL: issuer.jwksUrl,
     REDIS_URL: `unix://${redis.socketPath}`,
+    // A line for each call, verifications too.
+    LOG_LEVEL: "debug",
     ...files,
     ...env,
   };

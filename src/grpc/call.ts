@@ -33,6 +33,8 @@ export interface Weighing<Request, Response> {
   readonly weigh?: (request: Request) => number;
   /** How much of an answer is of the kind of which nobody may have much. */
   readonly countFailures?: (response: Response) => number;
+  /** Called so often that a line of the log for each answer would cost as much as Redis does: only at `debug`. */
+  readonly isRoutine?: boolean;
 }
 
 /** Turns a function of request and caller into a grpc-js handler. */
@@ -40,7 +42,7 @@ export function unary<Request, Response>(
   { identify, admission, countRefused, log }: Pipeline,
   rpc: RpcName,
   handle: (request: Request, caller: Principal) => Promise<Response>,
-  { weigh = () => 1, countFailures = () => 0 }: Weighing<Request, Response> = {},
+  { weigh = () => 1, countFailures = () => 0, isRoutine = false }: Weighing<Request, Response> = {},
 ): handleUnaryCall<Request, Response> {
   async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
     const startMs = performance.now();
@@ -71,6 +73,11 @@ export function unary<Request, Response>(
     } finally {
       visit?.leave();
     }
+    const refusal = failure instanceof ApiTokenError ? failure : undefined;
+    const answerLevel = isRoutine ? "debug" : "info";
+    const failureLevel = refusal === undefined ? "error" : "info";
+    const level = failure === undefined ? answerLevel : failureLevel;
+    if (!log.isLevelEnabled(level)) return;
     const line = {
       call_id: callId,
       method: call.getPath(),
@@ -82,10 +89,9 @@ export function unary<Request, Response>(
       user_id: caller?.userId,
       duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
     };
-    if (failure === undefined) log.info(line, "call");
-    else if (failure instanceof ApiTokenError)
-      log.info({ ...line, reason: failure.reason, cause: failure.cause }, "call");
-    else log.error({ ...line, error: traceOf(failure) }, "call failed");
+    if (failure === undefined) log[level](line, "call");
+    else if (refusal) log[level]({ ...line, reason: refusal.reason, cause: refusal.cause }, "call");
+    else log[level]({ ...line, error: traceOf(failure) }, "call failed");
   }
   return (call, callback) => {
     // grpc-js would let a rejection end the process.

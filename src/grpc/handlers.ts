@@ -47,7 +47,7 @@ export function tokenVerificationHandlers(pipeline: Pipeline, verifier: TokenVer
       pipeline,
       "VerifyToken",
       async (request, caller) => verification(await verifier.verify(caller, request.token)),
-      { countFailures: (answer) => (isDead(answer) ? 1 : 0) },
+      { countFailures: (answer) => (isDead(answer) ? 1 : 0), isRoutine: true },
     ),
     verifyTokens: unary(
       pipeline,
@@ -58,6 +58,7 @@ export function tokenVerificationHandlers(pipeline: Pipeline, verifier: TokenVer
       {
         weigh: ({ tokens }) => Math.max(1, tokens.length),
         countFailures: ({ results }) => results.filter(isDead).length,
+        isRoutine: true,
       },
     ),
   };

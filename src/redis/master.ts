@@ -96,7 +96,11 @@ export class Master {
     }
     this.#next ??= this.#gather(replicas, pulseKey);
     const { sends, confirmed } = this.#next;
-    const answer = new Promise<T>((resolve, reject) => sends.push(() => send(this.redis).then(resolve, reject)));
+    const answer = new Promise<T>((resolve, reject) => {
+      sends.push(() => {
+        send(this.redis).then(resolve, reject);
+      });
+    });
     const [reply] = await Promise.all([answer, confirmed]);
     return reply;
   }
