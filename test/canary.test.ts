@@ -121,7 +121,7 @@ test("every place was really read: it holds what belongs there", () => {
     statuses: expect.stringContaining("a valid credential is required"),
     answers: expect.stringContaining('"actor":"user:alice"'),
     metrics: expect.stringMatching(/answer="superseded"\} 2/),
-    "Redis keys": expect.stringMatching(/apitoken:\{\w{16}\}:token:\w{12}/),
+    "Redis keys": expect.stringMatching(/apitoken:\{\w{16}\}:t:\w{12}/),
     "Redis values": expect.stringContaining("superseded_use"),
     "Redis DUMP": expect.stringContaining("superseded_use"),
     RDB: expect.stringContaining("superseded_use"),

@@ -61,7 +61,7 @@ test("with REDIS_URL it uses that Redis and starts none", async () => {
   const server = start({ REDIS_URL: `unix://${redis.socketPath}` });
   const { tokens, close } = clients(await server.listening());
   await tokens.createToken({ name: "my_token" });
-  expect(await redis.client.keys("*:token:*")).toHaveLength(1);
+  expect(await redis.client.keys("*:t:*")).toHaveLength(1);
   expect(existsSync(join(folder.path, "data"))).toBe(false);
   close();
   expect(await server.stop("SIGTERM")).toBe(0);

@@ -177,7 +177,7 @@ test("a token that has expired, was revoked, or has another secret is UNAUTHENTI
   const expiring = await issue(self);
   // The hour has come for every token of this server.
   const redis = self.redis.client;
-  for (const key of await redis.keys("*:token:*")) await redis.pexpire(key, 1);
+  for (const key of await redis.keys("*:t:*")) await redis.pexpire(key, 1);
   await eventually(() =>
     expect(self.tokens.getToken({ name: expiring.name }, expiring.as)).rejects.toMatchObject(UNAUTHENTICATED),
   );

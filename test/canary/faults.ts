@@ -26,7 +26,7 @@ export async function redisFaults(stage: Stage, { gateway, current }: Cast) {
 
   const { token: broken } = await calls.unary(dave, Tokens.createToken, { name: "broken" });
   secrets.markToken("token broken", broken);
-  const [key = ""] = await control.keys(`*:token:${broken.slice(21, 33)}`);
+  const [key = ""] = await control.keys(`*:t:${broken.slice(21, 33)}`);
   await control.set(key, "no hash");
   const requestId = secrets.requestId("request_id of a renewal that fails");
   await calls.refusal(gateway, Verification.verifyToken, { token: broken });

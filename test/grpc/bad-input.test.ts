@@ -20,7 +20,7 @@ afterAll(() => service.stop());
 /** Every token and index entry that Redis holds. */
 async function contents(): Promise<string> {
   const redis = service.redis.client;
-  const tokens = (await redis.keys("*:token:*")).sort();
+  const tokens = (await redis.keys("*:t:*")).sort();
   const hashes = await Promise.all(tokens.map((key) => redis.hgetall(key)));
   const indexes = await Promise.all((await redis.keys("*:index")).map((key) => redis.zrange(key, 0, -1)));
   return JSON.stringify([tokens, hashes, indexes]);

@@ -210,7 +210,7 @@ function call(rpc: RpcName, at: number, tokens: readonly string[], name: string)
 
 async function contents(): Promise<string> {
   const redis = service.redis.client;
-  const keys = (await redis.keys("*")).filter((key) => /:(?:token:.*|index|events)$/.test(key)).sort();
+  const keys = (await redis.keys("*")).filter((key) => /:(?:t:.*|index|events)$/.test(key)).sort();
   return JSON.stringify(await Promise.all(keys.map((key) => redis.dumpBuffer(key))));
 }
 

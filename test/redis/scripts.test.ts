@@ -6,7 +6,7 @@ import * as scripts from "../../src/redis/scripts.js";
 import { eventually, startRedis } from "../harness.js";
 
 const INDEX = "apitoken:{t}:index";
-const TOKENS = "apitoken:{t}:token:";
+const TOKENS = "apitoken:{t}:t:";
 const receipt = (id: string) => `apitoken:{t}:receipt:${id}`;
 const EVENTS = "apitoken:{t}:events";
 const MARK = "apitoken:{t}:superseded:abcdefghijkl";

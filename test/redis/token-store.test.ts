@@ -240,7 +240,7 @@ test("an expired token is gone: nothing finds, renews, revokes, lists or revives
   expect(
     (await store.list({ organizationId: ORGANIZATION, userId: undefined, after: undefined, limit: 10 })).tokens,
   ).toEqual([]);
-  expect(await keys(`apitoken:{${TAG}}:token:*`)).toEqual([]);
+  expect(await keys(`apitoken:{${TAG}}:t:*`)).toEqual([]);
   expect((await createToken()).uid).not.toBe(token.uid);
 });
 
@@ -323,7 +323,7 @@ test.each([0, 1, 1000, 1001])("a list of %i tokens comes in full pages, and ends
 test("a list passes over any number of expired tokens and drops them from the index", async () => {
   for (let batch = 0; batch < 10; batch += 1) await createMany(500, {}, `batch-${batch}-`);
   // Gone all at once, as by expiry.
-  await redis.client.del(...(await keys(`apitoken:{${TAG}}:token:*`)));
+  await redis.client.del(...(await keys(`apitoken:{${TAG}}:t:*`)));
   await createToken({ name: "zz", maxTokensPerUser: 10_000 });
   expect(await redis.client.zcard(`apitoken:{${TAG}}:index`)).toBeGreaterThan(4900);
   expect(await listAll("alice", 10)).toEqual(["alice\0zz"]);
@@ -366,7 +366,7 @@ test("the entries of expired tokens of users who never come back do not pile up"
   for (let batch = 0; batch < 20; batch += 1) {
     await Promise.all(Array.from({ length: 100 }, (_, i) => createToken({ userId: `u${batch}-${i}`, ttlMs: 20 })));
   }
-  await eventually(async () => expect(await keys(`apitoken:{${TAG}}:token:*`)).toHaveLength(1));
+  await eventually(async () => expect(await keys(`apitoken:{${TAG}}:t:*`)).toHaveLength(1));
   for (let i = 0; i < 1000; i += 1) await createToken({ userId: `late-${i}`, ttlMs: 20 });
   expect(await redis.client.zcard(`apitoken:{${TAG}}:index`)).toBeLessThan(500);
 });
