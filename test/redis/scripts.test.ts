@@ -39,8 +39,8 @@ const common = (operation: string, request = "", notAfterMs = LATER) =>
     ...[operation, notAfterMs, "alice", "my_token", request, request && "fields", request && "sealed", 600_000],
     ...["user:alice", RETENTION_MS],
   ] as const;
-const create = (operation = "op-create", request = "", notAfterMs = LATER) => {
-  const args = [...common(operation, request, notAfterMs), "acme", ID, "", TTL_MS, "hash-1", 1000];
+const create = (operation = "op-create", request = "", notAfterMs = LATER, ttlMs = TTL_MS) => {
+  const args = [...common(operation, request, notAfterMs), "acme", ID, "", ttlMs, "hash-1", 1000];
   return run(scripts.create, keys(operation, request), args);
 };
 const renew = (operation: string, request = "", notAfterMs = LATER) =>
@@ -83,6 +83,13 @@ test("create writes the hash with its TTL, the index entry and the receipt", asy
   expect(values).toEqual(FIELDS.map((field) => (hash as Record<string, string>)[field] ?? null));
   expect(await redis.zrange(INDEX, 0, -1)).toEqual([`alice\0my_token\0${ID}`]);
   await expectFreshTtl();
+});
+
+test("a token that ends while it is made is answered as it was", async () => {
+  const [word, , token] = await create("op-1", "", LATER, -1);
+  expect([word, token?.[0]]).toEqual(["ok", ID]);
+  expect(await redis.exists(TOKEN)).toBe(0);
+  expect(await events()).toEqual(["created 1 user:alice"]);
 });
 
 test("create refuses an id that is taken", async () => {

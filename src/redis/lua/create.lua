@@ -45,5 +45,7 @@ redis.call('HSET', key, 'o', organization, 'u', user, 'n', name, 'c', digits(now
 if role ~= '' then redis.call('HSET', key, 'r', role) end
 if request ~= '' then redis.call('HSET', key, 'q', request) end
 redis.call('ZADD', KEYS[1], 0, user .. '\0' .. name .. '\0' .. id)
+-- Read before it gets its end, at which it may be gone at once.
+local token = record(id)
 expireAt(key, now + ttl)
-return applied('created', id, '1', record(id))
+return applied('created', id, '1', token)

@@ -25,5 +25,6 @@ else
   redis.call('HDEL', key, 'a', 'pe')
 end
 if request ~= '' then redis.call('HSET', key, 'q', request) end
+local token = record(id)
 expireAt(key, now + ttl)
-return applied('renewed', id, generation, record(id))
+return applied('renewed', id, generation, token)
