@@ -21,6 +21,8 @@ const OPTIONS: RedisOptions = {
   maxRetriesPerRequest: 0,
   commandTimeout: CALL_LIMIT_MS,
   connectTimeout: 1000,
+  // Redis guesses in whole seconds how long it will load.
+  maxLoadingRetryTime: 100,
   disableClientInfo: true,
   // A demoted master says READONLY: find the new one.
   reconnectOnError: (error) => error.message.startsWith("READONLY"),
