@@ -29,12 +29,12 @@ await withLock(".build.lock", () => {
     run("Installing dependencies", "npm", ["ci", "--include=dev", "--no-audit", "--no-fund"]);
     writeFileSync("node_modules/.fingerprint", dependencies);
   }
-  const sources = fingerprint(["package-lock.json", "tsconfig.json", "build.mjs", "src", "gen", "test"]);
+  const sources = fingerprint(["package-lock.json", "tsconfig.json", "build.mjs", "src", "gen", "test", "bench"]);
   if (read("dist/.fingerprint") !== sources) {
     // Built beside dist and swapped in, so that a running server never sees half a build and nothing stale stays.
     rmSync("dist.next", { recursive: true, force: true });
     run("Compiling", process.execPath, ["node_modules/typescript/bin/tsc", "--outDir", "dist.next"]);
-    for (const file of filesUnder(["src", "gen", "test"])) {
+    for (const file of filesUnder(["src", "gen", "test", "bench"])) {
       if (!file.endsWith(".ts")) cpSync(file, join("dist.next", file));
     }
     const { bin } = JSON.parse(readFileSync("package.json", "utf8"));
