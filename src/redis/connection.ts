@@ -22,7 +22,7 @@ const OPTIONS: RedisOptions = {
   commandTimeout: CALL_LIMIT_MS,
   connectTimeout: 1000,
   // Redis guesses in whole seconds how long it will load.
-  maxLoadingRetryTime: 100,
+  maxLoadingRetryTime: 50,
   disableClientInfo: true,
   // A demoted master says READONLY: find the new one.
   reconnectOnError: (error) => error.message.startsWith("READONLY"),

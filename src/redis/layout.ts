@@ -13,6 +13,7 @@
 //   apitoken:{<tag>}:events         STREAM what happened to tokens, for EVENT_RETENTION; the ids are the times
 //       k   kind                        i, g, o, u, n   id, generation, organization, user, name of the token
 //       a   actor                       (all but the id as in its hash)
+//   apitoken:{<tag>}:pulse          STRING empty; written now and then to see that replicas follow this master
 //   apitoken:{<tag>}:superseded:<id> STRING empty; there while no further event of that kind is due
 //
 // <tag> is a digest of the organization id; tag + id = uid. What there are millions of has short names: `t` for token saves

@@ -72,7 +72,8 @@ function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: Ma
     return redis && masterOf(redis);
   };
   return {
-    all: () => cluster.nodes("master").map(masterOf),
+    // Before the first look at the slots every seed passes for a master.
+    all: () => (cluster.status === "ready" ? cluster.nodes("master").map(masterOf) : []),
     of: (key) => at(cluster.slots[calculateSlot(key)]?.[0]),
     at,
     refresh: atMostEvery(REFRESH_INTERVAL_MS, () => {

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import type { RedisConnection } from "./connection.js";
 import type { Master } from "./master.js";
 import type { Masters } from "./masters.js";
-import { type Findings, type SelfCheckOptions, selfCheck } from "./self-check.js";
+import { type Findings, isPassing, type SelfCheckOptions, selfCheck } from "./self-check.js";
 
 const PING_INTERVAL_MS = 500;
 const CHECK_INTERVAL_MS = 60_000;
@@ -46,14 +46,15 @@ export class RedisWatch {
     const limitMs = performance.now() + START_LIMIT_MS;
     for (;;) {
       const findings = await this.#check().catch(() => undefined);
-      if (findings !== undefined && findings.faults.length > 0) throw new Error(findings.faults.join("\n"));
-      if (findings !== undefined) {
+      if (findings?.faults.length === 0) {
         this.#report(findings);
         break;
       }
+      const isLate = performance.now() > limitMs;
+      if (findings !== undefined && (isLate || !this.#mayPass(findings))) throw new Error(findings.faults.join("\n"));
       const { lastFailure } = this.#connection;
-      const isHopeless = /^(?:WRONGPASS|NOAUTH|NOPERM)$/.test(lastFailure);
-      if (isHopeless || performance.now() > limitMs) throw new Error(`Redis does not answer: ${lastFailure}`);
+      const isHopeless = isLate || /^(?:WRONGPASS|NOAUTH|NOPERM)$/.test(lastFailure);
+      if (findings === undefined && isHopeless) throw new Error(`Redis does not answer: ${lastFailure}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     this.#schedule();
@@ -63,6 +64,11 @@ export class RedisWatch {
   stop(): void {
     this.#isStopped = true;
     clearTimeout(this.#timer);
+  }
+
+  /** Where another server can become the master, the next look may find it. */
+  #mayPass({ faults }: Findings): boolean {
+    return this.#connection.address.kind !== "standalone" && faults.every(isPassing);
   }
 
   #schedule(): void {

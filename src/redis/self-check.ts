@@ -47,6 +47,15 @@ export async function selfCheck(connection: RedisConnection, options: SelfCheckO
   return { faults: [...faults], warnings: [...warnings] };
 }
 
+/** A fault that a failover brings and ends. */
+export function isPassing(fault: string): boolean {
+  return fault === wrongRole("slave");
+}
+
+function wrongRole(role: string): string {
+  return `this Redis is a ${role}; the master is needed`;
+}
+
 interface MasterFindings extends Findings {
   readonly runId: string;
   /** By how many replicas this master lets a write be kept. */
@@ -68,7 +77,7 @@ async function checkMaster(
   const mode = infoField(info, "redis_mode");
   if (mode !== MODES[kind]) faults.push(`Redis runs in ${mode} mode, and REDIS_URL says ${kind}`);
   const role = infoField(info, "role");
-  if (role !== "master") faults.push(`this Redis is a ${role}; the master is needed`);
+  if (role !== "master") faults.push(wrongRole(role));
 
   const isReplicated = kind !== "standalone";
   let requiredReplicas = isReplicated ? 1 : 0;
@@ -84,7 +93,9 @@ async function checkMaster(
     if (settings.get("appendonly") !== "yes") {
       refuseUnless(allowVolatile, "appendonly is off: tokens would not survive a restart (ALLOW_VOLATILE_REDIS=1)");
     } else if (durability === "safe" && requiredReplicas === 0 && settings.get("appendfsync") !== "always") {
-      warnings.push("appendfsync is not always: a power cut can lose the last second (DURABILITY=fast accepts that)");
+      warnings.push(
+        "appendfsync is not always: a power cut, or a crash of Redis, can lose the last moments (DURABILITY=fast accepts that)",
+      );
     }
     if (durability === "safe" && isReplicated && requiredReplicas === 0) {
       faults.push("min-replicas-to-write is 0: a failover would lose changes; set 1 or more, or DURABILITY=fast");

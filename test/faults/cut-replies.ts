@@ -69,7 +69,7 @@ export async function cutReplies(
     complaints: [],
     mayLose: false,
     isLate: false,
-    slowestMs: 0,
+    slowestMs: undefined,
   };
 }
 

@@ -22,7 +22,7 @@ const COLUMNS: readonly (readonly [title: string, width: number, text: (run: Rep
   ["other", 5, (run) => String(others(run))],
   ["recovery s", 10, ({ recoverySeconds }) => seconds(recoverySeconds)],
   ["late", 4, ({ isLate }) => (isLate ? "late" : "")],
-  ["slowest s", 9, ({ slowestMs }) => seconds(slowestMs / 1000)],
+  ["slowest s", 9, ({ slowestMs }) => seconds(slowestMs && slowestMs / 1000)],
 ];
 
 /** The line above all rows. */

@@ -34,8 +34,8 @@ export interface RunResult extends Judgement {
   readonly recoverySeconds: number | undefined;
   /** Whether that was later than promised. */
   readonly isLate: boolean;
-  /** The call that took longest until it was answered or failed. */
-  readonly slowestMs: number;
+  /** The call that took longest until it was answered or failed; undefined where it was not looked at. */
+  readonly slowestMs: number | undefined;
 }
 
 export interface RunOptions {

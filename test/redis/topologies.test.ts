@@ -168,7 +168,9 @@ describe("under Sentinels", () => {
     await master?.command("CONFIG", "SET", "min-replicas-to-write", 0);
     expect(await selfCheck(opened.connection, SAFE)).toEqual({
       faults: ["min-replicas-to-write is 0: a failover would lose changes; set 1 or more, or DURABILITY=fast"],
-      warnings: ["appendfsync is not always: a power cut can lose the last second (DURABILITY=fast accepts that)"],
+      warnings: [
+        "appendfsync is not always: a power cut, or a crash of Redis, can lose the last moments (DURABILITY=fast accepts that)",
+      ],
     });
     expect(await selfCheck(opened.connection, { ...SAFE, durability: "fast" })).toEqual({ faults: [], warnings: [] });
     await master?.command("CONFIG", "SET", "min-replicas-to-write", 1);
