@@ -163,6 +163,23 @@ describe("under Sentinels", () => {
     expect(await eventually(() => renew(opened.store, "cut-off"), 10_000)).toMatchObject({ token: { generation: 2 } });
   }, 40_000);
 
+  test("a master that is cut off with one of two replicas confirms nothing with min-replicas-to-write 2", async () => {
+    await create(opened.store, "split");
+    const [master] = await topology.masters();
+    const [replica] = await replicas();
+    if (master === undefined || replica === undefined) throw new Error("no master, or no replica");
+    await master.command("CONFIG", "SET", "min-replicas-to-write", 2);
+    expect(await selfCheck(opened.connection, SAFE)).toEqual({ faults: [], warnings: [] });
+    topology.partition([master, replica], { from: "everybody but services" });
+    for (let round = 0; round < 5; round += 1) {
+      await expect(renew(opened.store, "split")).rejects.toMatchObject({ name: "ApiTokenError" });
+    }
+    await master.command("CONFIG", "SET", "min-replicas-to-write", 1);
+    topology.reunite();
+    await topology.healed();
+    await eventually(() => selfCheck(opened.connection, SAFE), 10_000);
+  }, 40_000);
+
   test("without min-replicas-to-write it is not served from, but with DURABILITY=fast", async () => {
     const [master] = await topology.masters();
     await master?.command("CONFIG", "SET", "min-replicas-to-write", 0);
