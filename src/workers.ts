@@ -28,8 +28,8 @@ export class Workers {
   }
 
   /**
-   * Starts so many, with these variables besides our own; resolves when all listen, and rejects when one
-   * of them ends before that: it has told why.
+   * Starts so many, with these variables besides our own; resolves when all listen, and rejects when one of them ends
+   * before it does: it has told why.
    */
   static async start(count: number, env: Readonly<Record<string, string>>, log: Logger): Promise<Workers> {
     const started = Array.from({ length: count }, () => cluster.fork(env));
@@ -64,9 +64,10 @@ export class Workers {
     let worker = first;
     for (let backoffMs = FIRST_BACKOFF_MS; ; backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS)) {
       const startedMs = performance.now();
-      const cause = await new Promise<string>((resolve) => {
+      const ended = new Promise<string>((resolve) => {
         worker.once("exit", (code, endSignal) => resolve(endSignal ?? `exit code ${code}`));
       });
+      const cause = worker.isDead() ? "while others started" : await ended;
       if (signal.aborted) return;
       const wasSteady = performance.now() - startedMs > STEADY_MS;
       if (wasSteady) backoffMs = FIRST_BACKOFF_MS;

@@ -45,7 +45,7 @@ function workerPids({ child }: ServerProcess): number[] {
 }
 
 test("calls are served by all, metrics are their sum, and SIGTERM drains all", async () => {
-  const server = start({ METRICS_ADDRESS: "127.0.0.1:0" });
+  const server = start({ METRICS_ADDRESS: "127.0.0.1:0", LOG_LEVEL: "debug" });
   const address = await server.listening();
   const [first, ...others] = connections(address, 8);
   const token = (await first?.tokens.createToken({ name: "my_token" }))?.token ?? "";

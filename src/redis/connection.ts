@@ -159,8 +159,8 @@ export class RedisConnection {
         return await (isLimited ? answer : within(endMs - steadyMs(), answer));
       } catch (error) {
         if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
+        if (isMissingScript(error) && steadyMs() < endMs) continue;
         const isOver = steadyMs() + RETRY_MS + SHORTEST_TRY_MS > endMs;
-        if (isMissingScript(error) && !isOver) continue;
         const isHopeless = isRefusal(error) && !isPassing(error);
         if (isHopeless || isOver || !this.isServing) throw unavailable(causeOf(error));
         redirectedTo = /^ASK \d+ (\S+)/.exec(messageOf(error))?.[1];

@@ -53,7 +53,7 @@ function oneMaster(address: Exclude<RedisAddress, { kind: "cluster" }>, options:
 }
 
 function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: MastersOptions): Masters {
-  const known = new WeakMap<Redis, Master>();
+  const nodes = new Map<string, Master>();
   const cluster = new Cluster([...address.seeds], {
     redisOptions: { ...options.redis, ...address.options },
     clusterRetryStrategy: reconnectDelayMs,
@@ -62,18 +62,17 @@ function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: Ma
     dnsLookup: (host, callback) => callback(null, host),
   });
   cluster.on("error", options.onError).on("node error", options.onError);
-  const masterOf = (redis: Redis): Master => {
-    const master = known.get(redis) ?? watched(redis, options);
-    known.set(redis, master);
-    return master;
-  };
-  const at = (node: string | undefined): Master | undefined => {
-    const redis = cluster.nodes("all").find(({ options: { host, port } }) => `${host}:${port}` === node);
-    return redis && masterOf(redis);
-  };
+  cluster.on("+node", (redis: Redis) => nodes.set(addressOf(redis), watched(redis, options)));
+  cluster.on("-node", (redis: Redis) => {
+    if (nodes.get(addressOf(redis))?.redis === redis) nodes.delete(addressOf(redis));
+  });
+  const at = (node: string | undefined) => (node === undefined ? undefined : nodes.get(node));
   return {
-    // Before the first look at the slots every seed passes for a master.
-    all: () => (cluster.status === "ready" ? cluster.nodes("master").map(masterOf) : []),
+    all: () => {
+      // Before the first look at the slots every seed passes for a master.
+      if (cluster.status !== "ready") return [];
+      return cluster.nodes("master").flatMap((redis) => at(addressOf(redis)) ?? []);
+    },
     of: (key) => at(cluster.slots[calculateSlot(key)]?.[0]),
     at,
     refresh: atMostEvery(REFRESH_INTERVAL_MS, () => {
@@ -81,6 +80,11 @@ function clusterMasters(address: RedisAddress & { kind: "cluster" }, options: Ma
     }),
     close: () => cluster.disconnect(),
   };
+}
+
+/** As slots and redirections name a node. */
+function addressOf({ options: { host, port } }: Redis): string {
+  return `${host}:${port}`;
 }
 
 function watched(redis: Redis, { onReady, onError }: MastersOptions): Master {
