@@ -121,7 +121,7 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
     log,
   });
   const description = `a private Redis ${server.version} in ${dataDir}`;
-  const address = { kind: "standalone", url: redis.socketPath, options: {} } as const;
+  const address = { kind: "standalone", options: { path: redis.socketPath } } as const;
   const workerEnv = { REDIS_URL: `unix://${redis.socketPath}` };
   return { address, workerEnv, description, close: () => redis.stop() };
 }

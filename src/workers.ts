@@ -32,8 +32,9 @@ export class Workers {
    * before it does: it has told why.
    */
   static async start(count: number, env: Readonly<Record<string, string>>, log: Logger): Promise<Workers> {
-    const started = Array.from({ length: count }, () => cluster.fork(env));
+    const started: Worker[] = [];
     try {
+      for (let at = 0; at < count; at += 1) started.push(cluster.fork(env));
       const [report] = await Promise.all(started.map(listening));
       const workers = new Workers(env, log, report?.addresses ?? []);
       for (const worker of started) void workers.#keep(worker);
@@ -50,7 +51,7 @@ export class Workers {
     const running = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     await Promise.all(
       running.map((worker) => {
-        const ended = new Promise((resolve) => worker.once("exit", resolve));
+        const ended = endOf(worker);
         // Not a message: one that comes while it is still starting would be lost.
         worker.process.kill("SIGTERM");
         return ended;
@@ -58,25 +59,43 @@ export class Workers {
     );
   }
 
+  /** undefined when the system has no room for another process now. */
+  #fork(): Worker | undefined {
+    try {
+      return cluster.fork(this.#env);
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Replaces it when it ends, and its successors, until we stop. */
   async #keep(first: Worker): Promise<void> {
     const { signal } = this.#stopping;
-    let worker = first;
+    let worker: Worker | undefined = first;
     for (let backoffMs = FIRST_BACKOFF_MS; ; backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS)) {
       const startedMs = performance.now();
-      const ended = new Promise<string>((resolve) => {
-        worker.once("exit", (code, endSignal) => resolve(endSignal ?? `exit code ${code}`));
-      });
-      const cause = worker.isDead() ? "while others started" : await ended;
+      const cause = await (worker === undefined ? "it could not be started" : endOf(worker));
       if (signal.aborted) return;
       const wasSteady = performance.now() - startedMs > STEADY_MS;
       if (wasSteady) backoffMs = FIRST_BACKOFF_MS;
-      this.#log.error({ worker: worker.process.pid, cause }, "a worker ended and is replaced");
+      this.#log.error({ worker: worker?.process.pid, cause }, "a worker ended and is replaced");
       if (!wasSteady) await delay(backoffMs, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
-      worker = cluster.fork(this.#env);
+      worker = this.#fork();
     }
   }
+}
+
+/** How it ended, or why it never began. */
+function endOf(worker: Worker): Promise<string> {
+  if (worker.isDead()) return Promise.resolve("it ended");
+  return new Promise((resolve) => {
+    worker.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
+    // Others are of messages and signals that did not reach it.
+    worker.on("error", (error: NodeJS.ErrnoException) => {
+      if (worker.process.pid === undefined) resolve(error.code ?? error.message);
+    });
+  });
 }
 
 function listening(worker: Worker): Promise<Report> {
@@ -84,7 +103,7 @@ function listening(worker: Worker): Promise<Report> {
     worker.on("message", (message: Report | { type: string }) => {
       if ("addresses" in message) resolve(message);
     });
-    worker.once("exit", () => reject(new Error("a worker could not start")));
+    void endOf(worker).then(() => reject(new Error("a worker could not start")));
   });
 }
 

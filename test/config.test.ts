@@ -65,7 +65,7 @@ test.each([
   ["MAX_TTL", "24h", "maxTtlMs", 86_400_000],
   ["MAX_TTL", "36500d", "maxTtlMs", 3_153_600_000_000],
   ["LAST_USED_RESOLUTION", "1500ms", "lastUsedResolutionMs", 1500],
-  ["REDIS_URL", "unix:///run/redis.sock", "redisAddress", { kind: "standalone", url: "/run/redis.sock" }],
+  ["REDIS_URL", "unix:///run/redis.sock", "redisAddress", { kind: "standalone", options: { path: "/run/redis.sock" } }],
   ["LISTEN_ADDRESS", "[::1]:0", "listenAddress", "[::1]:0"],
   ["DURABILITY", "fast", "durability", "fast"],
   ["WORKERS", "3", "workers", 3],
@@ -88,6 +88,11 @@ test.each([
   ["REDIS_URL", "redis://[bad"],
   ["REDIS_URL", "redis://user:secret@127.0.0.1:99999"],
   ["REDIS_URL", "unix://run/redis.sock"],
+  ["REDIS_URL", "redis://127.0.0.1:6379/abc"],
+  ["REDIS_URL", "redis://127.0.0.1:6379/0?commandTimeout=90000"],
+  ["REDIS_URL", "redis://user:%zz@127.0.0.1:6379"],
+  ["REDIS_URL", "redis://127.0.0.1:6379,127.0.0.1:6380"],
+  ["REDIS_URL", "redis+sentinel://127.0.0.1:26379/my%master"],
   ["REDIS_URL", "redis+sentinel://127.0.0.1:26379"],
   ["REDIS_URL", "redis+sentinel://127.0.0.1:26379,/mymaster"],
   ["REDIS_URL", "redis+sentinel://127.0.0.1:26379/mymaster?password=secret"],
@@ -258,10 +263,9 @@ test("with mTLS alone only services are listened to, and bearers where an addres
 
 test("REDIS_URL names one server, Sentinels or a Cluster, with logins that are percent-encoded", () => {
   const read = (REDIS_URL: string) => readConfig({ REDIS_URL }).redisAddress;
-  expect(read("redis://user:pw@host:6379/1")).toEqual({
+  expect(read("redis://user:p%40ss@host/1")).toEqual({
     kind: "standalone",
-    url: "redis://user:pw@host:6379/1",
-    options: {},
+    options: { username: "user", password: "p@ss", host: "host", port: 6379, db: 1 },
   });
   expect(
     read("redis+sentinel://user:p%40ss@a:1,b,[::1]:3/my-master/2?sentinel_username=s&sentinel_password=t%26"),
@@ -318,11 +322,14 @@ test("what belongs to TLS of Redis goes together, and with rediss", () => {
 test("the description has every setting with its value in force, and no password", () => {
   const env = {
     ...JWT,
-    REDIS_URL: "rediss://user:hunter2@hunter2@redis.example:6379/0?a=b&password=hunter2",
+    REDIS_URL:
+      "rediss+sentinel://user:hunter2@hunter2@redis.example:6379/m/0?sentinel_username=s&sentinel_password=hunter2",
     MAX_TTL: "30d",
   };
   const lines = describeConfig(env).split("\n");
-  expect(lines).toContain("REDIS_URL=rediss://user:***@redis.example:6379/0?a=***&password=***");
+  expect(lines).toContain(
+    "REDIS_URL=rediss+sentinel://user:***@redis.example:6379/m/0?sentinel_username=***&sentinel_password=***",
+  );
   expect(lines).toContain("MAX_TTL=30d");
   expect(lines.join()).toContain("CreateToken=100 GetToken=500");
   expect(lines).toContain("TOKENS_MAY_MANAGE=self");

@@ -2,8 +2,8 @@
 // confirm them. It must not know what the commands do, nor how masters are found.
 import type { Redis } from "ioredis";
 
-/** A clock that was read more slowly than this is too uncertain to go by. */
-const MAX_CLOCK_READ_MS = 50;
+/** What was read less exactly counts only where it contradicts what is known: the clock was set. */
+const MAX_CLOCK_ERROR_MS = 25;
 const RECONNECT_LIMIT_MS = 150;
 /** How long a group waits for the replicas. Two such waits and an answer fit into the time of a call. */
 const CONFIRM_MS = 200;
@@ -79,9 +79,10 @@ export class Master {
     const [seconds, microseconds] = await this.redis.time();
     const receivedMs = steadyMs();
     const redisMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
-    if (this.#clockOffsetMs === undefined || receivedMs - sentMs < MAX_CLOCK_READ_MS) {
-      this.#clockOffsetMs = redisMs - (sentMs + receivedMs) / 2;
-    }
+    const offsetMs = redisMs - (sentMs + receivedMs) / 2;
+    const errorMs = (receivedMs - sentMs) / 2;
+    const isSet = this.#clockOffsetMs === undefined || Math.abs(offsetMs - this.#clockOffsetMs) > errorMs;
+    if (isSet || errorMs < MAX_CLOCK_ERROR_MS) this.#clockOffsetMs = offsetMs;
     return Math.floor(redisMs);
   }
 

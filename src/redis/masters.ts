@@ -35,10 +35,18 @@ export function findMasters(address: RedisAddress, options: MastersOptions): Mas
   return address.kind === "cluster" ? clusterMasters(address, options) : oneMaster(address, options);
 }
 
-function oneMaster(address: Exclude<RedisAddress, { kind: "cluster" }>, options: MastersOptions): Masters {
+function oneMaster(address: Exclude<RedisAddress, { readonly kind: "cluster" }>, options: MastersOptions): Masters {
   const redisOptions: RedisOptions = { ...options.redis, ...address.options, retryStrategy: reconnectDelayMs };
-  const redis = address.kind === "sentinel" ? new Redis(redisOptions) : new Redis(address.url, redisOptions);
+  const redis = new Redis(redisOptions);
   const master = watched(redis, options);
+  let isClosed = false;
+  // ioredis gives up when it is told of a failover while it asks a Sentinel for the master.
+  redis.on("end", () => {
+    if (isClosed) return;
+    setTimeout(() => {
+      if (!isClosed) redis.connect().catch(() => {});
+    }, RECONNECT_STEP_MS);
+  });
   // A master that was cut off and replaced does not know it, and a lost subscription to a Sentinel is not made anew.
   const resolveAgain = atMostEvery(RESOLVE_INTERVAL_MS, () => {
     if (redis.status === "ready") redis.disconnect(true);
@@ -48,7 +56,10 @@ function oneMaster(address: Exclude<RedisAddress, { kind: "cluster" }>, options:
     of: () => master,
     at: () => undefined,
     refresh: address.kind === "sentinel" ? resolveAgain : () => {},
-    close: () => redis.disconnect(),
+    close: () => {
+      isClosed = true;
+      redis.disconnect();
+    },
   };
 }
 

@@ -1,11 +1,9 @@
 // Where Redis is, as REDIS_URL says it: one server, a master that Sentinels name, or a Cluster.
 import type { RedisOptions } from "ioredis";
 
-/** What to connect to, and with which credentials. */
+/** What to connect to, with which credentials, and which database. */
 export type RedisAddress =
-  /** `url`: redis://, rediss:// or the path of a unix socket. */
-  | { readonly kind: "standalone"; readonly url: string; readonly options: RedisOptions }
-  | { readonly kind: "sentinel"; readonly options: RedisOptions }
+  | { readonly kind: "standalone" | "sentinel"; readonly options: RedisOptions }
   | { readonly kind: "cluster"; readonly seeds: readonly Endpoint[]; readonly options: RedisOptions };
 
 /** PEM texts for rediss:// beyond the authorities that Node trusts; a certificate only where Redis asks for one. */
@@ -24,20 +22,30 @@ interface Endpoint {
 export const REDIS_URL_FORMS =
   "redis://host:port, unix:///path, redis+sentinel://host:port,host:port/master or redis+cluster://host:port,host:port; rediss for TLS";
 
-/** Reads a REDIS_URL; undefined when it is none. */
+/** Reads a REDIS_URL; undefined when it is none. Nothing in it is ignored. */
 export function readRedisUrl(text: string, tls: RedisTls): RedisAddress | undefined {
-  const [, scheme, topology, rest = ""] = /^(rediss?|unix)(?:\+(sentinel|cluster))?:\/\/(.+)$/.exec(text) ?? [];
+  const [, scheme, topology, rest = ""] = /^(rediss?|unix)(?:\+(sentinel|cluster))?:\/\/(.+)$/s.exec(text) ?? [];
   if (scheme === undefined) return undefined;
   if (scheme === "unix") {
-    return topology === undefined && rest.startsWith("/") && rest.length > 1
-      ? { kind: "standalone", url: rest, options: {} }
-      : undefined;
+    const isPath = topology === undefined && rest.startsWith("/") && rest.length > 1;
+    return isPath ? { kind: "standalone", options: { path: rest } } : undefined;
   }
   const secured: RedisOptions = scheme === "rediss" ? { tls } : {};
-  if (topology === undefined) {
-    return URL.canParse(text) ? { kind: "standalone", url: text, options: secured } : undefined;
+  try {
+    if (topology === "sentinel") return readSentinel(rest, secured);
+    return topology === "cluster" ? readCluster(rest, secured) : readStandalone(rest, secured);
+  } catch {
+    // Its percent-encoding is none.
+    return undefined;
   }
-  return topology === "sentinel" ? readSentinel(rest, secured) : readCluster(rest, secured);
+}
+
+/** `[user:password@]host[:port][/database]` */
+function readStandalone(rest: string, secured: RedisOptions): RedisAddress | undefined {
+  const [, login, host = "", database = "0"] = /^(?:(.*)@)?([^@/?,]+)(?:\/(\d{1,3})?)?$/s.exec(rest) ?? [];
+  const [endpoint] = readEndpoints(host, 6379) ?? [];
+  if (endpoint === undefined) return undefined;
+  return { kind: "standalone", options: { ...secured, ...readLogin(login), ...endpoint, db: Number(database) } };
 }
 
 /** `[user:password@]host:port,.../master[/database][?sentinel_username=u&sentinel_password=p]`; see README. */
@@ -45,17 +53,16 @@ function readSentinel(rest: string, secured: RedisOptions): RedisAddress | undef
   const [, login, hosts = "", name = "", database = "0", query] =
     /^(?:(.*)@)?([^@/?]+)\/([^/?]+)(?:\/(\d{1,3}))?(?:\?(.*))?$/s.exec(rest) ?? [];
   const sentinels = readEndpoints(hosts, 26_379);
-  const credentials = readLogin(login);
   const parameters = new URLSearchParams(query);
   const isKnown = [...parameters.keys()].every((key) => key === "sentinel_username" || key === "sentinel_password");
-  if (sentinels === undefined || credentials === undefined || !isKnown) return undefined;
+  if (sentinels === undefined || !isKnown) return undefined;
   const sentinelUsername = parameters.get("sentinel_username");
   const sentinelPassword = parameters.get("sentinel_password");
   return {
     kind: "sentinel",
     options: {
       ...secured,
-      ...credentials,
+      ...readLogin(login),
       ...(secured.tls && { enableTLSForSentinelMode: true, sentinelTLS: secured.tls }),
       ...(sentinelUsername !== null && { sentinelUsername }),
       ...(sentinelPassword !== null && { sentinelPassword }),
@@ -72,9 +79,7 @@ function readSentinel(rest: string, secured: RedisOptions): RedisAddress | undef
 function readCluster(rest: string, secured: RedisOptions): RedisAddress | undefined {
   const [, login, hosts = ""] = /^(?:(.*)@)?([^@/?]+)\/?$/s.exec(rest) ?? [];
   const seeds = readEndpoints(hosts, 6379);
-  const credentials = readLogin(login);
-  if (seeds === undefined || credentials === undefined) return undefined;
-  return { kind: "cluster", seeds, options: { ...secured, ...credentials } };
+  return seeds && { kind: "cluster", seeds, options: { ...secured, ...readLogin(login) } };
 }
 
 function readEndpoints(text: string, defaultPort: number): readonly Endpoint[] | undefined {
@@ -86,15 +91,10 @@ function readEndpoints(text: string, defaultPort: number): readonly Endpoint[] |
   return isUsable ? endpoints : undefined;
 }
 
-/** `user:password`, `:password` or `user`, percent-encoded. */
-function readLogin(text: string | undefined): Pick<RedisOptions, "username" | "password"> | undefined {
-  if (text === undefined) return {};
+/** `user:password`, `:password` or `user`. Throws URIError when it is not percent-encoded. */
+function readLogin(text = ""): Pick<RedisOptions, "username" | "password"> {
   const at = text.indexOf(":");
-  try {
-    const username = decodeURIComponent(at < 0 ? text : text.slice(0, at));
-    const password = at < 0 ? "" : decodeURIComponent(text.slice(at + 1));
-    return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
-  } catch {
-    return undefined;
-  }
+  const username = decodeURIComponent(at < 0 ? text : text.slice(0, at));
+  const password = at < 0 ? "" : decodeURIComponent(text.slice(at + 1));
+  return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
 }

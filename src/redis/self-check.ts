@@ -20,6 +20,7 @@ export interface Findings {
 }
 
 const MAX_CLOCK_SKEW_MS = 2000;
+const DIFFERENT_SERVERS = "the connections lead to different servers";
 const MODES = { standalone: "standalone", sentinel: "standalone", cluster: "cluster" } as const;
 
 /** Asks every master about itself. Rejects when none answers; one of several that does not is only warned of. */
@@ -38,18 +39,18 @@ export async function selfCheck(connection: RedisConnection, options: SelfCheckO
   if (one && reader && others.length === 0 && address.kind !== "cluster") {
     // One connection has followed a failover and the other has not.
     if ((await runId(reader.redis)) !== one.runId) {
-      for (const { redis } of [...reads.all(), ...writes.all()]) redis.disconnect(true);
-      return { faults: ["the connections lead to different servers"], warnings: [] };
+      for (const { redis } of [...reads.all(), ...writes.all()]) if (redis.status === "ready") redis.disconnect(true);
+      return { faults: [DIFFERENT_SERVERS], warnings: [] };
     }
   }
-  const required = Math.max(...found.map(({ requiredReplicas }) => requiredReplicas));
+  const required = Math.max(address.kind === "standalone" ? 0 : 1, ...found.map((one) => one.requiredReplicas));
   connection.requiredReplicas = options.durability === "safe" ? required : 0;
   return { faults: [...faults], warnings: [...warnings] };
 }
 
 /** A fault that a failover brings and ends. */
 export function isPassing(fault: string): boolean {
-  return fault === wrongRole("slave");
+  return fault === wrongRole("slave") || fault === DIFFERENT_SERVERS;
 }
 
 function wrongRole(role: string): string {
@@ -64,13 +65,14 @@ interface MasterFindings extends Findings {
 
 async function checkMaster(
   master: Master,
-  { kind }: RedisAddress,
+  { kind, options }: RedisAddress,
   { allowVolatile, allowUnverified, durability }: SelfCheckOptions,
 ): Promise<MasterFindings> {
   const faults: string[] = [];
   const warnings: string[] = [];
   const refuseUnless = (isAllowed: boolean, text: string) => (isAllowed ? warnings : faults).push(text);
 
+  if (options.db) await select(master.redis, options.db).catch((error: Error) => faults.push(error.message));
   const info = await master.redis.info();
   const version = infoField(info, "redis_version");
   if (Number.parseInt(version, 10) < 7) faults.push(`Redis ${version} is too old: 7.0 or newer is needed`);
@@ -106,6 +108,14 @@ async function checkMaster(
     warnings.push(`Redis's clock is ${skewMs} ms ahead of this machine's; Redis's decides when a token ends`);
   }
   return { faults, warnings, runId: infoField(info, "run_id"), requiredReplicas };
+}
+
+/** ioredis goes on in database 0 where it may not enter another. */
+async function select(redis: Redis, database: number): Promise<void> {
+  await redis.select(database).catch((error: Error) => {
+    if (!/^(?:NOPERM|ERR)\b/.test(error.message)) throw error;
+    throw new Error(`database ${database} cannot be selected: does it exist, and may this user select it?`);
+  });
 }
 
 async function runId(redis: Redis): Promise<string> {

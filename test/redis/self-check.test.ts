@@ -87,6 +87,14 @@ test("a Redis that does not let its settings be read is refused, or warned of wh
   expect(await selfCheck(limited, { ...STRICT, allowUnverified: true })).toEqual({ faults: [], warnings: [text] });
 });
 
+test("a database that cannot be selected is refused, and not taken for database 0", async () => {
+  const address = { kind: "standalone", options: { path: redis.socketPath, db: 99 } } as const;
+  const connection = new RedisConnection(address, { awaitsReplicas: true });
+  cleanups.push(() => connection.close());
+  const { faults } = await eventually(() => selfCheck(connection, STRICT));
+  expect(faults).toEqual(["database 99 cannot be selected: does it exist, and may this user select it?"]);
+});
+
 test("a replica is refused", async () => {
   await redis.client.replicaof("127.0.0.1", 1);
   expect((await check()).faults).toEqual(["this Redis is a slave; the master is needed"]);
@@ -101,7 +109,7 @@ test("a wrong password ends the start at once, and is named", async () => {
 });
 
 function connectAs(username: string, password: string): RedisConnection {
-  const address = { kind: "standalone", url: redis.socketPath, options: { username, password } } as const;
+  const address = { kind: "standalone", options: { path: redis.socketPath, username, password } } as const;
   const connection = new RedisConnection(address, { awaitsReplicas: true });
   cleanups.push(() => connection.close());
   return connection;
