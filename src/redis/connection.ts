@@ -93,7 +93,7 @@ export class RedisConnection {
   /** Awaits a read in the key's slot. Rejects with STORE_UNAVAILABLE when Redis does not answer it. */
   read<T>(key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
     return this.#call(this.reads, key, (master, isAsked) =>
-      master.run(this.requiredReplicas, pulseKey(key), isAsked ? asking(send) : send),
+      master.run(this.requiredReplicas, key, isAsked ? asking(send) : send),
     );
   }
 
@@ -112,7 +112,7 @@ export class RedisConnection {
       const wasDoubtful = mayBeApplied;
       mayBeApplied = true;
       try {
-        return await master.run(this.requiredReplicas, pulseKey(key), (redis) => send(redis, notAfterMs));
+        return await master.run(this.requiredReplicas, key, (redis) => send(redis, notAfterMs));
       } catch (error) {
         if (isRefusal(error)) mayBeApplied = wasDoubtful;
         throw error;
@@ -151,8 +151,7 @@ export class RedisConnection {
     for (let attempts = 0; ; attempts += 1) {
       try {
         const master = redirectedTo === undefined ? masters.of(key) : masters.at(redirectedTo);
-        if (master?.isAway()) throw unavailable("away");
-        if (master === undefined || !master.isReady()) throw unavailable(NOT_CONNECTED);
+        if (!master?.isReady()) throw unavailable(master?.isAway() ? "away" : NOT_CONNECTED);
         const answer = attempt(master, redirectedTo !== undefined);
         // A first command by itself has the client's own time limit.
         const isLimited = attempts === 0 && this.requiredReplicas === 0;
@@ -169,11 +168,6 @@ export class RedisConnection {
       }
     }
   }
-}
-
-/** A write there may be overwritten by anybody at any time. */
-function pulseKey(key: string): string {
-  return `${key.slice(0, key.indexOf("}") + 1)}:pulse`;
 }
 
 /** The slot is on its way from one master to another. */

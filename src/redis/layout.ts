@@ -55,6 +55,11 @@ export function supersededKey({ tag, id }: UidParts): string {
   return `apitoken:{${tag}}:superseded:${id}`;
 }
 
+/** The pulse in the slot of a key. */
+export function pulseKeyBeside(key: string): string {
+  return `${key.slice(0, key.indexOf("}") + 1)}:pulse`;
+}
+
 /** What a script that finds tokens by name gets as KEYS[1] and KEYS[2]. */
 export function indexAndTokens(organizationId: string): { tag: string; keys: [string, string] } {
   const tag = organizationTag(organizationId);

@@ -1,6 +1,7 @@
 // One master as we see it: a connection to it, its clock, and the groups in which commands go out when replicas have to
 // confirm them. It must not know what the commands do, nor how masters are found.
 import type { Redis } from "ioredis";
+import { pulseKeyBeside } from "./layout.js";
 
 /** What was read less exactly counts only where it contradicts what is known: the clock was set. */
 const MAX_CLOCK_ERROR_MS = 25;
@@ -88,14 +89,14 @@ export class Master {
 
   /**
    * Sends a command and gives its answer once `replicas` replicas have everything that it did or saw. Rejects as `send`
-   * does, and with UnconfirmedError. `pulseKey`: any key in the command's slot that may be overwritten.
+   * does, and with UnconfirmedError. `key`: any in the command's slot.
    */
-  async run<T>(replicas: number, pulseKey: string, send: (redis: Redis) => Promise<T>): Promise<T> {
+  async run<T>(replicas: number, key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
     if (replicas === 0) {
       this.#gatherWrites();
       return send(this.redis);
     }
-    this.#next ??= this.#gather(replicas, pulseKey);
+    this.#next ??= this.#gather(replicas, key);
     const { sends, confirmed } = this.#next;
     const answer = new Promise<T>((resolve, reject) => {
       sends.push(() => {
@@ -128,11 +129,11 @@ export class Master {
   }
 
   /** WAIT blocks its connection: what comes meanwhile goes out together, with one WAIT, when the last one is back. */
-  #gather(replicas: number, pulseKey: string): Group {
+  #gather(replicas: number, key: string): Group {
     const sends: (() => void)[] = [];
     const confirmed = this.#last.then(() => {
       this.#next = undefined;
-      return this.#depart(sends, replicas, pulseKey);
+      return this.#depart(sends, replicas, key);
     });
     this.#last = confirmed.catch(() => {});
     return { sends, confirmed };
@@ -143,9 +144,9 @@ export class Master {
    * master that was cut off and replaced could thus go on answering reads: so now and then a group begins with a write
    * of its own, which only a master that still has its replicas gets confirmed.
    */
-  async #depart(sends: readonly (() => void)[], replicas: number, pulseKey: string): Promise<void> {
+  async #depart(sends: readonly (() => void)[], replicas: number, key: string): Promise<void> {
     const isPulseDue = steadyMs() - this.#pulseMs > PULSE_INTERVAL_MS;
-    const pulse = isPulseDue ? this.#pulse(pulseKey) : true;
+    const pulse = isPulseDue ? this.#pulse(key) : true;
     for (const send of sends) send();
     const confirmations = await this.redis.wait(replicas, CONFIRM_MS).catch(() => 0);
     if (confirmations < replicas) throw new UnconfirmedError(`${confirmations} of ${replicas} replicas confirmed`);
@@ -156,7 +157,7 @@ export class Master {
   async #pulse(key: string): Promise<boolean> {
     const sentMs = steadyMs();
     try {
-      await this.redis.set(key, "", "PX", PULSE_LIFETIME_MS);
+      await this.redis.set(pulseKeyBeside(key), "", "PX", PULSE_LIFETIME_MS);
       this.#pulseMs = sentMs;
       return true;
     } catch (error) {

@@ -2,7 +2,6 @@
 // The Sentinel is a scripted one, for real ones cannot be held at that moment; the Redis is real.
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
 import { RedisConnection } from "../../src/redis/connection.js";
 import { startStandalone } from "../faults/standalone.js";
@@ -48,7 +47,8 @@ async function startScriptedSentinel(masterPort: number) {
     },
     tellAndAnswer: async () => {
       for (const socket of subscribers) socket.write(bulk("message", "+switch-master", "mymaster"));
-      await delay(100);
+      // They are let go of, and the answers come to nobody.
+      await eventually(() => expect(subscribers.size).toBe(0));
       isHolding = false;
       for (const answer of held) answer();
     },
