@@ -125,5 +125,5 @@ function identification(config: Config, keys: KeySet | undefined, verifier: Toke
   if (config.isDevelopment) return developmentPrincipal;
   const accessTokens = config.jwt && keys && new AccessTokens(keys, config.jwt);
   const authenticator = new Authenticator({ ...config, accessTokens, verifier });
-  return (metadata, clientCertificate) => authenticator.identify(metadata, clientCertificate);
+  return (metadata, connection) => authenticator.identify(metadata, connection);
 }

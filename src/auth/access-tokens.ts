@@ -1,5 +1,4 @@
 // JWT access tokens (RFC 9068, checked as RFC 8725 advises) of one issuer -> the user who signed in.
-import { hash } from "node:crypto";
 import { errors, type JWTPayload, jwtVerify } from "jose";
 import { type Grant, type Principal, userPrincipal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
@@ -48,7 +47,7 @@ const MAX_REMEMBERED = 10_000;
 export class AccessTokens {
   readonly #keys: KeySet;
   readonly #options: AccessTokenOptions;
-  /** By SHA-256 of the JWT: whoever reads our memory finds no credential here. */
+  /** By digest, not by the JWT: whoever reads our memory finds few credentials. */
   readonly #remembered = new Map<string, { readonly principal: Principal; readonly untilMs: number }>();
   #keysReadAtMs = 0;
 
@@ -57,30 +56,31 @@ export class AccessTokens {
     this.#options = options;
   }
 
-  /** Rejects with UNAUTHENTICATED, and with ISSUER_UNAVAILABLE when there are no keys to check it with. */
-  async verify(jwt: string): Promise<Principal> {
-    const key = hash("sha256", jwt, "base64url");
-    const known = this.#recall(key);
-    if (known !== undefined) return known;
+  /**
+   * Looks at a JWT and remembers its user by the digest. Rejects with UNAUTHENTICATED, and with ISSUER_UNAVAILABLE when
+   * there are no keys to check it with.
+   */
+  async verify(jwt: string, digest: string): Promise<Principal> {
     const claims = await this.#claims(jwt);
     const principal = this.#principalOf(claims);
     // `exp` is required; the tolerance is not for what is remembered.
-    this.#remember(key, principal, Math.min(Date.now() + REMEMBERED_MS, (claims.exp ?? 0) * 1000));
+    this.#remember(digest, principal, Math.min(Date.now() + REMEMBERED_MS, (claims.exp ?? 0) * 1000));
     return principal;
   }
 
-  #recall(key: string): Principal | undefined {
+  /** The user of a JWT that was verified with this digest, while that counts. */
+  recall(digest: string): Principal | undefined {
     if (this.#keys.readAtMs !== this.#keysReadAtMs) this.#remembered.clear();
     this.#keysReadAtMs = this.#keys.readAtMs;
-    const known = this.#remembered.get(key);
+    const known = this.#remembered.get(digest);
     return known !== undefined && Date.now() < known.untilMs ? known.principal : undefined;
   }
 
-  #remember(key: string, principal: Principal, untilMs: number): void {
-    this.#remembered.delete(key);
-    this.#remembered.set(key, { principal, untilMs });
+  #remember(digest: string, principal: Principal, untilMs: number): void {
+    this.#remembered.delete(digest);
+    this.#remembered.set(digest, { principal, untilMs });
     if (this.#remembered.size <= MAX_REMEMBERED) return;
-    const [oldest = key] = this.#remembered.keys();
+    const [oldest = digest] = this.#remembered.keys();
     this.#remembered.delete(oldest);
   }
 

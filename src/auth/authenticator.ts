@@ -17,6 +17,13 @@ import {
   unauthenticated,
 } from "./metadata.js";
 
+/** What the calls of one connection have in common. */
+export interface Connection {
+  readonly clientCertificate: PeerCertificate | undefined;
+  /** SHA-256 of a credential. */
+  digestOf(credential: string): string;
+}
+
 export interface AuthenticatorOptions {
   /** Services by the URI of their certificate, with what each is granted. */
   readonly services: ReadonlyMap<string, ReadonlySet<Grant>>;
@@ -38,12 +45,15 @@ export class Authenticator {
   }
 
   /**
-   * Rejects with UNAUTHENTICATED for every fault of a credential, with INSUFFICIENT_PRIVILEGE for a service that may not act
+   * Fails with UNAUTHENTICATED for every fault of a credential, with INSUFFICIENT_PRIVILEGE for a service that may not act
    * for users, and with STORE_UNAVAILABLE or ISSUER_UNAVAILABLE when a credential cannot be checked now.
    */
-  async identify(metadata: Metadata, clientCertificate: PeerCertificate | undefined): Promise<Principal> {
+  identify(metadata: Metadata, connection: Connection): Principal | Promise<Principal> {
+    const { clientCertificate } = connection;
     refuseKeys(metadata, ORGANIZATION_ADMIN);
-    return clientCertificate === undefined ? this.#bearer(metadata) : this.#service(metadata, clientCertificate);
+    return clientCertificate === undefined
+      ? this.#bearer(metadata, connection)
+      : this.#service(metadata, clientCertificate);
   }
 
   #service(metadata: Metadata, certificate: PeerCertificate): Principal {
@@ -58,19 +68,25 @@ export class Authenticator {
     return servicePrincipal(uri, grants, { organizationId, userId });
   }
 
-  async #bearer(metadata: Metadata): Promise<Principal> {
+  #bearer(metadata: Metadata, connection: Connection): Principal | Promise<Principal> {
     refuseKeys(metadata, ORGANIZATION_ID, USER_ID);
     const authorization = single(metadata, AUTHORIZATION);
     if (authorization === undefined) throw unauthenticated("there is no credential");
+    const { accessTokens, tokenPrefix } = this.#options;
+    const digest = connection.digestOf(authorization);
+    const known = accessTokens?.recall(digest);
+    if (known !== undefined) return known;
     const [, credential] = BEARER.exec(authorization) ?? [];
     if (credential === undefined) throw unauthenticated("it is no bearer credential");
-    const { accessTokens, verifier, tokenPrefix, tokenReach } = this.#options;
-    if (credential.startsWith(`${tokenPrefix}_`)) {
-      const answer = await verifier.authenticate(credential);
-      if (!answer.active) throw unauthenticated(`the API token is ${answer.reason}`);
-      return tokenPrincipal(answer.token, answer.secret, tokenReach);
-    }
+    if (credential.startsWith(`${tokenPrefix}_`)) return this.#apiToken(credential);
     if (accessTokens === undefined) throw unauthenticated("JWTs are no credential here");
-    return accessTokens.verify(credential);
+    return accessTokens.verify(credential, digest);
+  }
+
+  async #apiToken(credential: string): Promise<Principal> {
+    const { verifier, tokenReach } = this.#options;
+    const answer = await verifier.authenticate(credential);
+    if (!answer.active) throw unauthenticated(`the API token is ${answer.reason}`);
+    return tokenPrincipal(answer.token, answer.secret, tokenReach);
   }
 }

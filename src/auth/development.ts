@@ -11,7 +11,7 @@ const ALL_GRANTS: Principal["grants"] = new Set(GRANTS);
  * The caller named by the metadata `x-organization-id` and `x-user-id` (default `dev`), an organization administrator
  * with `x-organization-admin: true`. Throws UNAUTHENTICATED for a value that cannot be a name, and for a doubled one.
  */
-export async function developmentPrincipal(metadata: Metadata): Promise<Principal> {
+export function developmentPrincipal(metadata: Metadata): Principal {
   const administrator = single(metadata, ORGANIZATION_ADMIN) ?? "false";
   if (administrator !== "true" && administrator !== "false") throw unauthenticated(`${ORGANIZATION_ADMIN} is no flag`);
   const owner = {

@@ -3,7 +3,7 @@
 import { authorize, type Principal } from "./access.js";
 import { Fields } from "./fields.js";
 import type { Token } from "./token.js";
-import type { TokenStore } from "./token-store.js";
+import type { StoredToken, TokenStore } from "./token-store.js";
 import { hashSecret, isSameHash, parseToken } from "./token-string.js";
 
 /** A dead token is an answer, not an error. */
@@ -47,18 +47,17 @@ export class TokenVerifier {
   }
 
   async #answer(bearer: string, actor: string): Promise<Verification> {
-    const verification = await this.#check(bearer, actor);
+    const presented = parseToken(this.#tokenPrefix, bearer);
+    const verification =
+      presented === undefined
+        ? MALFORMED
+        : this.#judge(await this.#store.read(presented.uid), hashSecret(presented.secret), actor);
     this.#count(verification.active ? verification.secret : verification.reason);
     return verification;
   }
 
-  async #check(bearer: string, actor: string): Promise<Verification> {
-    const presented = parseToken(this.#tokenPrefix, bearer);
-    if (presented === undefined) return { active: false, reason: "malformed" };
-    const token = await this.#store.read(presented.uid);
+  #judge(token: StoredToken | undefined, presentedHash: string, actor: string): Verification {
     if (token === undefined) return { active: false, reason: "unknown" };
-
-    const presentedHash = hashSecret(presented.secret);
     if (isSameHash(presentedHash, token.secretHash)) {
       this.#store.recordUse(token);
       return { active: true, token, secret: "current" };
@@ -71,3 +70,5 @@ export class TokenVerifier {
     return { active: false, reason: "superseded" };
   }
 }
+
+const MALFORMED: Verification = { active: false, reason: "malformed" };

@@ -43,7 +43,7 @@ export interface Arrival {
   readonly weight: number;
   /** The peer's address. */
   readonly peer: string;
-  /** The `authorization` of the call, if any. Kept only in memory, while it runs or its caller is refused. */
+  /** What tells the `authorization` of the call from others, if there is any. */
   readonly credential: string | undefined;
 }
 

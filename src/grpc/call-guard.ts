@@ -9,8 +9,16 @@ import {
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { ApiTokenError, type Reason } from "../domain/errors.js";
-import { nextCallId, peerOf } from "./call.js";
-import { closeStream, type PartialStatus, pathOf, reasonOfGrpcJs, refusalOf, sendOwnStatus } from "./grpc-js.js";
+import { nextCallId } from "./call.js";
+import {
+  closeStream,
+  type PartialStatus,
+  pathOf,
+  peerOf,
+  reasonOfGrpcJs,
+  refusalOf,
+  sendOwnStatus,
+} from "./grpc-js.js";
 import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 
 export interface CallGuardOptions {

@@ -1,7 +1,6 @@
 // The one pipeline that every call of our RPCs goes through: admission, identity, the handler, the error table, one log
 // line. Handlers throw; nothing of a request or an unknown error reaches the client or the log.
 import { randomBytes } from "node:crypto";
-import type { PeerCertificate } from "node:tls";
 import {
   type handleUnaryCall,
   Metadata,
@@ -14,13 +13,14 @@ import type { Logger } from "pino";
 import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
 import type { Admission, RpcName, Visit } from "./admission.js";
-import { clientCertificateOf } from "./grpc-js.js";
+import type { Connection } from "./connection.js";
+import { connectionOf } from "./grpc-js.js";
 import { internalStatus, statusOf } from "./status.js";
 
 /** What the pipeline needs of the rest of the program. */
 export interface Pipeline {
-  /** The caller of a call. Rejects with ApiTokenError, UNAUTHENTICATED for every fault of a credential. */
-  readonly identify: (metadata: Metadata, clientCertificate: PeerCertificate | undefined) => Promise<Principal>;
+  /** The caller of a call. Fails with ApiTokenError, UNAUTHENTICATED for every fault of a credential. */
+  readonly identify: (metadata: Metadata, connection: Connection) => Principal | Promise<Principal>;
   readonly admission: Admission;
   /** Told of each call that is refused for lack of room. */
   readonly countRefused: (reason: "RATE_LIMITED" | "OVERLOADED") => void;
@@ -47,15 +47,17 @@ export function unary<Request, Response>(
   async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
     const startMs = performance.now();
     const callId = nextCallId();
-    const peer = peerOf(call);
-    const [credential] = call.metadata.get("authorization");
+    const connection = connectionOf(call);
+    const { peer } = connection;
+    const [authorization] = call.metadata.get("authorization");
+    const credential = authorization && connection.digestOf(authorization.toString());
     let visit: Visit | undefined;
     let caller: Principal | undefined;
     let failure: unknown;
     let status = OK;
     try {
-      visit = admission.enter({ rpc, weight: weigh(call.request), peer, credential: credential?.toString() });
-      caller = await identify(call.metadata, clientCertificateOf(call));
+      visit = admission.enter({ rpc, weight: weigh(call.request), peer, credential });
+      caller = await identify(call.metadata, connection);
       visit.admit(caller);
       const response = await handle(call.request, caller);
       const failures = countFailures(response);
@@ -109,13 +111,6 @@ function isRefusal<R extends ApiTokenError["reason"]>(
   reason: R,
 ): error is ApiTokenError & { readonly reason: R } {
   return error instanceof ApiTokenError && error.reason === reason;
-}
-
-/** The address at the other end, without its port, by which peers are told apart. */
-export function peerOf(call: { getPeer(): string }): string {
-  const peer = call.getPeer();
-  const portAt = peer.lastIndexOf(":");
-  return portAt > 0 ? peer.slice(0, portAt) : peer;
 }
 
 const OK: StatusObject = { code: Status.OK, details: "", metadata: new Metadata() };

@@ -7,6 +7,7 @@ import type { PeerCertificate } from "node:tls";
 import { type Server, type ServerInterceptingCallInterface, setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { Reason } from "../domain/errors.js";
+import { Connection } from "./connection.js";
 
 // What grpc-js says by itself, by how it begins; the rest of its texts can hold what the client sent.
 const OF_GRPC_JS: readonly (readonly [beginning: string, reason: Reason])[] = [
@@ -93,16 +94,29 @@ function timeoutOf(value: string): string {
   return Number(amount) * (HOURS_OF_UNIT[unit] ?? 0) > MAX_HOURS ? `${MAX_HOURS}H` : value;
 }
 
-const certificates = new WeakMap<object, PeerCertificate | undefined>();
-
-/** The client certificate of a call, which grpc-js would take apart anew for every call of a connection. */
-export function clientCertificateOf(call: {
+interface AuthenticatedCall {
+  getPeer(): string;
   getAuthContext(): { readonly sslPeerCertificate?: PeerCertificate | undefined };
-}): PeerCertificate | undefined {
+}
+
+const connections = new WeakMap<object, Connection>();
+
+/** The connection of a call. */
+export function connectionOf(call: AuthenticatedCall): Connection {
   const session = sessionOf(call);
-  if (session === undefined) return call.getAuthContext().sslPeerCertificate;
-  if (!certificates.has(session)) certificates.set(session, call.getAuthContext().sslPeerCertificate);
-  return certificates.get(session);
+  const known = session && connections.get(session);
+  if (known !== undefined) return known;
+  // grpc-js would take the certificate apart anew for every call.
+  const connection = new Connection(peerOf(call), call.getAuthContext().sslPeerCertificate);
+  if (session !== undefined) connections.set(session, connection);
+  return connection;
+}
+
+/** The address at the other end, without its port, by which peers are told apart. */
+export function peerOf(call: { getPeer(): string }): string {
+  const peer = call.getPeer();
+  const portAt = peer.lastIndexOf(":");
+  return portAt > 0 ? peer.slice(0, portAt) : peer;
 }
 
 /** A call, seen by a handler or an interceptor, is wrapped around the one that has the stream. */

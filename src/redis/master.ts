@@ -91,11 +91,13 @@ export class Master {
    * Sends a command and gives its answer once `replicas` replicas have everything that it did or saw. Rejects as `send`
    * does, and with UnconfirmedError. `key`: any in the command's slot.
    */
-  async run<T>(replicas: number, key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
-    if (replicas === 0) {
-      this.#gatherWrites();
-      return send(this.redis);
-    }
+  run<T>(replicas: number, key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
+    if (replicas > 0) return this.#runConfirmed(replicas, key, send);
+    this.#gatherWrites();
+    return send(this.redis);
+  }
+
+  async #runConfirmed<T>(replicas: number, key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
     this.#next ??= this.#gather(replicas, key);
     const { sends, confirmed } = this.#next;
     const answer = new Promise<T>((resolve, reject) => {

@@ -19,7 +19,6 @@ import {
   decodeEvent,
   decodeToken,
   eventsKey,
-  FIELDS,
   hasPreviousExpiry,
   indexAndTokens,
   receiptKey,
@@ -27,6 +26,7 @@ import {
   tokenKey,
 } from "./layout.js";
 import * as scripts from "./scripts.js";
+import { TokenReads } from "./token-reads.js";
 
 const OPERATION_LENGTH = 16;
 /** AIP-155 leaves the time to the service. */
@@ -38,6 +38,7 @@ const SUPERSEDED_INTERVAL_MS = 60_000;
 
 export class RedisTokenStore implements TokenStore {
   readonly #redis: RedisConnection;
+  readonly #reads = new TokenReads();
   readonly #lastUsedResolutionMs: number;
   readonly #eventRetentionMs: number;
   /** Tokens whose use is on its way to Redis. */
@@ -110,7 +111,7 @@ export class RedisTokenStore implements TokenStore {
 
   async read(uid: string): Promise<StoredToken | undefined> {
     const key = tokenKey(splitUid(uid));
-    const values = await this.#redis.read(key, (redis) => redis.hmget(key, ...FIELDS));
+    const values = await this.#redis.read(key, (redis) => this.#reads.read(redis, key));
     // Only a token that had a grace period needs the clock; asked after the read, it can only end the grace earlier.
     const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock(key) : 0;
     return decodeToken(uid, values, nowMs);

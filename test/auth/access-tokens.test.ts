@@ -31,12 +31,15 @@ async function identify(
   options?: SignOptions,
   env?: Readonly<Record<string, string>>,
 ): Promise<Principal> {
-  return accessTokens(env).verify(await issuer.sign(claims, options));
+  return accessTokens(env).verify(await issuer.sign(claims, options), DIGEST);
 }
 
 function refused(cause: unknown) {
   return { name: "ApiTokenError", reason: "UNAUTHENTICATED", message: "a valid credential is required", cause };
 }
+
+/** What is remembered is told apart by it. */
+const DIGEST = "digest";
 
 const EXPIRED = "ERR_JWT_EXPIRED";
 const CLAIM = "ERR_JWT_CLAIM_VALIDATION_FAILED";
@@ -98,7 +101,7 @@ const CAUSES: Readonly<Record<string, string>> = {
 const HOSTILE = Object.entries(HOSTILE_TOKENS).filter(([title]) => title !== "64 KB");
 
 test.each(HOSTILE)("a JWT with %s lets nobody in, and the log's cause is a fixed word", async (title, make) => {
-  await expect(accessTokens().verify(await make(issuer))).rejects.toEqual(
+  await expect(accessTokens().verify(await make(issuer), DIGEST)).rejects.toEqual(
     expect.objectContaining(refused(CAUSES[title])),
   );
 });
@@ -106,7 +109,7 @@ test.each(HOSTILE)("a JWT with %s lets nobody in, and the log's cause is a fixed
 test.each(["", ".", "..", "...", "a.b.c", "e30.e30.e30", "null.null.null", "bnVsbA.bnVsbA.bnVsbA"])(
   "%j is no JWT that lets anybody in",
   async (text) => {
-    await expect(accessTokens().verify(text)).rejects.toMatchObject({
+    await expect(accessTokens().verify(text, DIGEST)).rejects.toMatchObject({
       ...refused(expect.stringMatching(/^(?:it is no JWT|the JWT cannot be checked|ERR_JW[ST]_INVALID)$/)),
     });
   },
@@ -265,7 +268,7 @@ test.each<[unknown, readonly string[]]>([
 test("without any keys a JWT is not bad but cannot be checked", async () => {
   const away = new KeySet(() => Promise.reject(new Error("away")), { nowMs: () => 0, warn: () => {} });
   const options = readConfig({ JWT_ISSUER: issuer.issuer, JWT_AUDIENCE: issuer.audience }).jwt as AccessTokenOptions;
-  await expect(new AccessTokens(away, options).verify(await issuer.sign())).rejects.toMatchObject({
+  await expect(new AccessTokens(away, options).verify(await issuer.sign(), DIGEST)).rejects.toMatchObject({
     name: "ApiTokenError",
     reason: "ISSUER_UNAVAILABLE",
     message: "the credential cannot be checked now: the keys of its issuer are not known",
