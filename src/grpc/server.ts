@@ -1,8 +1,6 @@
 // The gRPC server: its services, its limits, and how it starts and drains.
 import { setTimeout as delay } from "node:timers/promises";
 import { Server, type ServerCredentials } from "@grpc/grpc-js";
-import { ApiTokenServiceService } from "../../gen/apitoken/v1/api_token_service.js";
-import { TokenVerificationServiceService } from "../../gen/apitoken/v1/token_verification_service.js";
 import { HealthService } from "../../gen/grpc/health/v1/health.js";
 import { ServerReflectionService } from "../../gen/grpc/reflection/v1/reflection.js";
 import { ServerReflectionService as ServerReflectionV1AlphaService } from "../../gen/grpc/reflection/v1alpha/reflection.js";
@@ -15,6 +13,7 @@ import { catchUnknownMethods, onHttp2Server, redactGrpcLog, showUnusableHeaders 
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
 import { reflectionHandlers } from "./reflection.js";
+import { apiTokenService, tokenVerificationService } from "./services.js";
 
 const OWN_SERVICES = ["apitoken.v1.ApiTokenService", "apitoken.v1.TokenVerificationService"];
 const REFLECTED_SERVICES = [
@@ -81,8 +80,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     showUnusableHeaders(http2Server, options.maxMetadataBytes);
     connections.watch(http2Server);
   });
-  server.addService(ApiTokenServiceService, apiTokenHandlers(options, tokens));
-  server.addService(TokenVerificationServiceService, tokenVerificationHandlers(options, verifier));
+  server.addService(apiTokenService, apiTokenHandlers(options, tokens));
+  server.addService(tokenVerificationService, tokenVerificationHandlers(options, verifier));
   server.addService(HealthService, health.handlers);
   const reflection = reflectionHandlers(REFLECTED_SERVICES);
   server.addService(ServerReflectionService, reflection);

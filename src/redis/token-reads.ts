@@ -64,7 +64,7 @@ class TokenRead {
 
   resolve(reply: readonly (Buffer | null)[]): void {
     this.#underWay.delete(this);
-    this.#resolve(reply.map((value) => value && value.toString()));
+    this.#resolve(reply.map((value) => value?.toString() ?? null));
   }
 
   reject(error: Error): void {
