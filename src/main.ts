@@ -151,10 +151,12 @@ function welcome(
   storeDescription: string,
 ): string {
   const [address = ""] = addresses;
+  const health =
+    config.healthAddress === undefined ? "" : `Health alone, without TLS, is at ${config.healthAddress}.\n`;
   const metrics = metricsAddress === undefined ? "" : `Metrics are at http://${metricsAddress}/metrics.\n`;
   const text = `
 apitokend listens on ${addresses.join(" and ")} and keeps its tokens in ${storeDescription}.
-${metrics}`;
+${health}${metrics}`;
   if (!config.isDevelopment) return `${text}\n`;
   const server = address === DEFAULT_LISTEN_ADDRESS ? "" : `--server ${address} `;
   return `${text}DEVELOPMENT MODE: no authentication, no TLS, loopback only; callers are whoever they say they are.
