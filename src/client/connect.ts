@@ -54,7 +54,7 @@ export type Methods<Service> = {
 export interface Connection {
   readonly tokens: Methods<typeof ApiTokenServiceService>;
   readonly verification: Methods<typeof TokenVerificationServiceService>;
-  close(): void;
+  readonly close: () => void;
 }
 
 /** Both services of a server. It connects at the first call. */
