@@ -1,4 +1,5 @@
 // Brings node_modules and dist up to date, and does nothing when they are: `npm start` and `npm test` run it first.
+// With --package dist is what `npm pack` takes from it: without source maps, with types, and the client for `require` too.
 // Plain JavaScript on Node alone, for it runs before anything is installed.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -18,6 +19,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 const root = import.meta.dirname;
 process.chdir(root);
+const isPackage = process.argv.includes("--package");
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 20 || (major === 20 && minor < 19))
@@ -29,13 +31,20 @@ await withLock(".build.lock", () => {
     run("Installing dependencies", "npm", ["ci", "--include=dev", "--no-audit", "--no-fund"]);
     writeFileSync("node_modules/.fingerprint", dependencies);
   }
-  const sources = fingerprint(["package-lock.json", "tsconfig.json", "build.mjs", "src", "gen", "test", "bench"]);
+  // An image is built without tests.
+  const folders = ["src", "gen", "test", "bench"].filter(existsSync);
+  const sources = fingerprint(["package-lock.json", "tsconfig.json", "build.mjs", ...folders]) + isPackage;
   if (read("dist/.fingerprint") !== sources) {
     // Built beside dist and swapped in, so that a running server never sees half a build and nothing stale stays.
     rmSync("dist.next", { recursive: true, force: true });
-    run("Compiling", process.execPath, ["node_modules/typescript/bin/tsc", "--outDir", "dist.next"]);
-    for (const file of filesUnder(["src", "gen", "test", "bench"])) {
+    const compile = (...args) => run("Compiling", process.execPath, ["node_modules/typescript/bin/tsc", ...args]);
+    compile("--outDir", "dist.next", ...(isPackage ? ["--sourceMap", "false", "--declaration"] : []));
+    for (const file of filesUnder(folders)) {
       if (!file.endsWith(".ts")) cpSync(file, join("dist.next", file));
+    }
+    if (isPackage) {
+      compile("--project", "src/client/tsconfig.commonjs.json", "--outDir", "dist.next/commonjs");
+      writeFileSync("dist.next/commonjs/package.json", '{ "type": "commonjs" }\n');
     }
     const { bin } = JSON.parse(readFileSync("package.json", "utf8"));
     for (const program of Object.values(bin)) chmodSync(program.replace(/^dist/, "dist.next"), 0o755);

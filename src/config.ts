@@ -20,10 +20,13 @@ export interface Config extends AdmissionLimits, ConnectionLimits {
   /** For services with a client certificate. */
   readonly mtls: { readonly listenAddress: string; readonly clientCaFile: string } | undefined;
   readonly tls: Omit<CertificateFiles, "clientCaFile"> | undefined;
+  /** For probes without TLS, which learn about health and nothing else. */
+  readonly healthAddress: string | undefined;
   readonly services: ReadonlyMap<string, ReadonlySet<Grant>>;
   readonly jwt: (AccessTokenOptions & { readonly keys: KeyLocation }) | undefined;
   readonly tokenReach: TokenReach;
   readonly callTimeoutMs: number;
+  readonly maxConnectionAgeMs: number;
   readonly maxMessageBytes: number;
   readonly maxMetadataBytes: number;
   /** undefined = the private Redis. */
@@ -98,6 +101,7 @@ function read(env: Environment): Config {
     listenAddress: env.address("LISTEN_ADDRESS", hasBearers ? DEFAULT_LISTEN_ADDRESS : ""),
     mtls,
     tls: readTls(env, isDevelopment),
+    healthAddress: env.address("HEALTH_ADDRESS"),
     services: env.pairs("SERVICE_IDENTITIES", `uri=grant,grant pairs; grants are ${GRANTS.join(" and ")}`, readGrants),
     jwt,
     tokenReach: env.oneOf("TOKENS_MAY_MANAGE", "self", TOKEN_REACHES),
@@ -221,6 +225,7 @@ function readLimits(env: Environment) {
     maxConcurrentCallsPerCaller: env.wholeNumber("MAX_CONCURRENT_CALLS_PER_CALLER", "250", 1, 100_000),
     maxConnections: env.wholeNumber("MAX_CONNECTIONS", "10000", 1, 1_000_000),
     maxConnectionsPerPeer: env.wholeNumber("MAX_CONNECTIONS_PER_PEER", "1000", 1, 1_000_000),
+    maxConnectionAgeMs: env.durationMs("MAX_CONNECTION_AGE", "1h", "1s", "1d"),
     callTimeoutMs: env.durationMs("CALL_TIMEOUT", "10s", "1s", "60s"),
     maxMessageBytes: env.wholeNumber("MAX_MESSAGE_BYTES", "65536", 4096, 4_194_304),
     maxMetadataBytes: env.wholeNumber("MAX_METADATA_BYTES", "16384", 1024, 65_536),
@@ -229,13 +234,16 @@ function readLimits(env: Environment) {
 
 function refuseUnsafe(env: Environment, config: Config, isProduction: boolean): void {
   const { isDevelopment, listenAddress, tls } = config;
-  for (const name of env.unknown(/^(?:JWT|TLS|MTLS|TOKENS|CALL|REDIS_TLS|MAX_CONCURRENT|MAX_CONNECTIONS)_/))
+  for (const name of env.unknown(/^(?:JWT|TLS|MTLS|TOKENS|CALL|REDIS_TLS|MAX_CONCURRENT|MAX_CONNECTIONS?)_/))
     env.fault(`${name} is no setting: is it misspelt?`);
   if (isDevelopment && !isLoopback(listenAddress)) {
     env.fault("LISTEN_ADDRESS must be a loopback address: without authentication nobody else may reach the server");
   }
   if (isDevelopment && !isLoopback(config.metricsAddress)) {
     env.fault("METRICS_ADDRESS must be a loopback address in development mode");
+  }
+  if (isDevelopment && !isLoopback(config.healthAddress)) {
+    env.fault("HEALTH_ADDRESS must be a loopback address in development mode");
   }
   if (isDevelopment && isProduction) {
     env.fault("NODE_ENV=production needs authentication: JWT_ISSUER or MTLS_LISTEN_ADDRESS");

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // apitokend: the command line, the private Redis, the workers and the signals. src/serve.ts has what serves.
 import cluster from "node:cluster";
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Logger } from "pino";
@@ -18,7 +19,7 @@ const MAX_FLUSH_MS = 1000;
 const NODE_20 =
   "Node 20: four HTTP/2 frames of anybody who can connect can end this process; use Node 22 or newer on a network";
 
-const USAGE = `Usage: apitokend [--print-config]
+const USAGE = `Usage: apitokend [--print-config | --version | --help]
 
 Serves API tokens. It is configured by environment variables, which the README lists.
   --print-config  print all of them with the values in force, passwords masked, and end
@@ -29,6 +30,7 @@ try {
   if (others.length > 0) usageError();
   else if (option === undefined) await run(readConfig(process.env));
   else if (option === "--print-config") process.stdout.write(describeConfig(process.env));
+  else if (option === "--version") process.stdout.write(`apitokend ${version()}\n`);
   else if (option === "--help") process.stdout.write(USAGE);
   else usageError();
   // Not when the event loop is empty: an idle peer of a connection could keep us for ever.
@@ -36,6 +38,11 @@ try {
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
+}
+
+function version(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
 function usageError(): never {
@@ -151,10 +158,12 @@ function welcome(
   storeDescription: string,
 ): string {
   const [address = ""] = addresses;
+  const health =
+    config.healthAddress === undefined ? "" : `Health alone, without TLS, is at ${config.healthAddress}.\n`;
   const metrics = metricsAddress === undefined ? "" : `Metrics are at http://${metricsAddress}/metrics.\n`;
   const text = `
 apitokend listens on ${addresses.join(" and ")} and keeps its tokens in ${storeDescription}.
-${metrics}`;
+${health}${metrics}`;
   if (!config.isDevelopment) return `${text}\n`;
   const server = address === DEFAULT_LISTEN_ADDRESS ? "" : `--server ${address} `;
   return `${text}DEVELOPMENT MODE: no authentication, no TLS, loopback only; callers are whoever they say they are.

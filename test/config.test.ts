@@ -19,6 +19,7 @@ test("with nothing configured the server listens on loopback over a private Redi
     listenAddress: "127.0.0.1:50051",
     mtls: undefined,
     tls: undefined,
+    healthAddress: undefined,
     services: new Map(),
     jwt: undefined,
     tokenReach: "self",
@@ -37,6 +38,7 @@ test("with nothing configured the server listens on loopback over a private Redi
     maxConcurrentCallsPerCaller: 250,
     maxConnections: 10_000,
     maxConnectionsPerPeer: 1000,
+    maxConnectionAgeMs: 3_600_000,
     callTimeoutMs: 10_000,
     maxMessageBytes: 65_536,
     maxMetadataBytes: 16_384,
@@ -74,6 +76,8 @@ test.each([
   ["TOKENS_MAY_MANAGE", "owner", "tokenReach", "owner"],
   ["EVENT_RETENTION", "1d", "eventRetentionMs", 86_400_000],
   ["CALL_TIMEOUT", "2s", "callTimeoutMs", 2000],
+  ["MAX_CONNECTION_AGE", "5m", "maxConnectionAgeMs", 300_000],
+  ["HEALTH_ADDRESS", "127.0.0.1:50053", "healthAddress", "127.0.0.1:50053"],
   ["METRICS_ADDRESS", "127.0.0.1:0", "metricsAddress", "127.0.0.1:0"],
 ])("%s=%s is understood", (name, value, field, expected) => {
   expect(readConfig({ [name]: value })).toMatchObject({ [field]: expected });
@@ -133,6 +137,8 @@ test.each([
   ["MAX_CONNECTIONS", "0"],
   ["MAX_CONNECTIONS_PER_PEER", "many"],
   ["CALL_TIMEOUT", "0s"],
+  ["MAX_CONNECTION_AGE", "25d"],
+  ["HEALTH_ADDRESS", "50053"],
   ["MAX_MESSAGE_BYTES", "1"],
   ["MAX_METADATA_BYTES", "100000"],
   ["SERVICE_IDENTITIES", "spiffe://a/b"],
@@ -231,6 +237,7 @@ test.each([
     "MTLS_LISTEN_ADDRESS, TLS_CLIENT_CA_FILE and SERVICE_IDENTITIES go together",
   ],
   [{ METRICS_ADDRESS: "0.0.0.0:9090" }, "METRICS_ADDRESS must be a loopback address in development mode"],
+  [{ HEALTH_ADDRESS: "0.0.0.0:50053" }, "HEALTH_ADDRESS must be a loopback address in development mode"],
   ...["GRPC_TRACE", "GRPC_NODE_TRACE", "GRPC_NODE_DEBUG_SEND_ERROR_DETAILS", "NODE_DEBUG", "DEBUG"].map(
     (name) => [{ ...JWT, [name]: "all" }, `${name} must not be set in production: it can print secrets`] as const,
   ),

@@ -12,6 +12,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   auth: ["src/domain/", "@grpc/grpc-js", "jose", "node:"],
   grpc: ["src/domain/", "gen/", "@grpc/grpc-js", "@bufbuild/protobuf", "pino", "node:"],
   shell: ["gen/", "@grpc/grpc-js", "node:"],
+  client: ["gen/", "@grpc/grpc-js"],
   ".": ["src/domain/", "src/redis/", "src/auth/", "src/grpc/", "pino", "prom-client", "node:"],
 };
 

@@ -9,6 +9,9 @@ import {
 
 type Watcher = ServerWritableStream<HealthCheckRequest, HealthCheckResponse>;
 
+/** Always SERVING: whether the process answers at all. To restart it because the store is away would help nobody. */
+const LIVENESS = "liveness";
+
 /** One state for the server and each of its services, for they all stand and fall with the store. */
 export class Health {
   readonly handlers: HealthServer;
@@ -18,14 +21,15 @@ export class Health {
 
   /** `services`: full names. The empty name is the server itself. */
   constructor(services: readonly string[]) {
-    this.#services = new Set(["", ...services]);
+    this.#services = new Set(["", LIVENESS, ...services]);
     this.handlers = {
       check: ({ request }, callback) => {
-        if (this.#services.has(request.service)) callback(null, { status: this.#status });
+        const status = this.#statusOf(request.service);
+        if (status !== ServingStatus.SERVICE_UNKNOWN) callback(null, { status });
         else callback({ code: Status.NOT_FOUND, details: "unknown service" });
       },
       list: (_call, callback) => {
-        const entries = [...this.#services].map((service) => [service, { status: this.#status }] as const);
+        const entries = [...this.#services].map((service) => [service, { status: this.#statusOf(service) }] as const);
         callback(null, { statuses: Object.fromEntries(entries) });
       },
       watch: (call) => {
@@ -49,6 +53,7 @@ export class Health {
   }
 
   #statusOf(service: string): ServingStatus {
+    if (service === LIVENESS) return ServingStatus.SERVING;
     return this.#services.has(service) ? this.#status : ServingStatus.SERVICE_UNKNOWN;
   }
 }

@@ -31,7 +31,7 @@ test("health answers for the server and each service, and NOT_FOUND for others",
   const health = rpcs(client);
   for (const name of SERVICES) expect(await health.check({ service: name })).toEqual({ status: ServingStatus.SERVING });
   await expect(health.check({ service: "nothing" })).rejects.toMatchObject({ code: "NOT_FOUND" });
-  expect(Object.keys((await health.list({})).statuses).sort()).toEqual(SERVICES);
+  expect(Object.keys((await health.list({})).statuses).sort()).toEqual([...SERVICES, "liveness"]);
   service.health.setServing(false);
   expect(await health.check({ service: "" })).toEqual({ status: ServingStatus.NOT_SERVING });
   client.close();
