@@ -19,6 +19,8 @@ export interface CallGuardOptions {
   /** Calls that one address may have open, half-sent ones too, a quarter of them streams; and streams that all may. */
   readonly maxOpenCalls: number;
   readonly countRefused: (reason: "OVERLOADED") => void;
+  /** Told of each call's end once: the path of its method (a word without a slash where there is none), its status. */
+  readonly observeCall: (method: string, status: string, seconds: number) => void;
   readonly log: Logger;
 }
 
@@ -31,14 +33,9 @@ export class CallGuard {
   readonly #openStreams = new Set<ServerInterceptingCallInterface>();
   readonly #openOf = new Map<string, number>();
   #openUnary = 0;
-  readonly #sendStatus: (this: ServerInterceptingCallInterface, status: PartialStatus) => void;
 
   constructor(options: CallGuardOptions) {
     this.#options = options;
-    const fix = (status: PartialStatus, call: ServerInterceptingCallInterface) => this.#fixed(status, call);
-    this.#sendStatus = function (status) {
-      sendOwnStatus(this, fix(status, this));
-    };
   }
 
   /** Unary calls that have not been answered. */
@@ -47,8 +44,19 @@ export class CallGuard {
   }
 
   readonly interceptor: ServerInterceptor = ({ path, requestStream, responseStream }, call) => {
-    // On the call itself, for grpc-js sends its own statuses past all interceptors; one function for all calls.
-    call.sendStatus = this.#sendStatus;
+    const startMs = performance.now();
+    let hasEnded = false;
+    const end = (code: Status) => {
+      if (hasEnded) return;
+      hasEnded = true;
+      this.#options.observeCall(path, Status[code] ?? "UNKNOWN", (performance.now() - startMs) / 1000);
+    };
+    // On the call itself, for grpc-js sends its own statuses past all interceptors.
+    call.sendStatus = (status) => {
+      const fixed = this.#fixed(status, call);
+      end(fixed.code ?? Status.UNKNOWN);
+      sendOwnStatus(call, fixed);
+    };
     const isStream = requestStream || responseStream;
     const peer = call.getConnectionInfo().remoteAddress ?? "unknown";
     let timer: NodeJS.Timeout | undefined;
@@ -63,6 +71,7 @@ export class CallGuard {
       // grpc-js tells every end so: an answer, a cancellation and a lost connection.
       onCancel: () => {
         clearTimeout(timer);
+        end(Status.CANCELLED);
         this.#close(call, isStream, peer);
       },
     };

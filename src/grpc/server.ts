@@ -9,7 +9,7 @@ import { ServerReflectionService as ServerReflectionV1AlphaService } from "../..
 import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { Pipeline } from "./call.js";
-import { CallGuard } from "./call-guard.js";
+import { CallGuard, type CallGuardOptions } from "./call-guard.js";
 import { ConnectionLimit, type ConnectionLimits } from "./connection-limit.js";
 import { catchUnknownMethods, onHttp2Server, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
@@ -40,6 +40,8 @@ export interface GrpcServerOptions extends Pipeline, ConnectionLimits {
   readonly listeners: readonly { readonly address: string; readonly credentials: ServerCredentials }[];
   readonly tokens: TokenService;
   readonly verifier: TokenVerifier;
+  /** See CallGuardOptions. */
+  readonly observeCall: CallGuardOptions["observeCall"];
   readonly callTimeoutMs: number;
   readonly maxMessageBytes: number;
   readonly maxMetadataBytes: number;
