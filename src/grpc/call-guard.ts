@@ -10,7 +10,15 @@ import {
 import type { Logger } from "pino";
 import { ApiTokenError, type Reason } from "../domain/errors.js";
 import { nextCallId, peerOf } from "./call.js";
-import { closeStream, type PartialStatus, pathOf, reasonOfGrpcJs, refusalOf, sendOwnStatus } from "./grpc-js.js";
+import {
+  closeStream,
+  type PartialStatus,
+  pathOf,
+  reasonOfGrpcJs,
+  refusalOf,
+  sendOwnStatus,
+  traceOf,
+} from "./grpc-js.js";
 import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 
 export interface CallGuardOptions {
@@ -125,7 +133,8 @@ export class CallGuard {
   #refuse(call: ServerInterceptingCallInterface, method: string, reason: Reason): void {
     const status = statusOf(new ApiTokenError(reason));
     if (reason === "OVERLOADED") this.#options.countRefused(reason);
-    this.#options.log.info({ method, status: Status[status.code], reason, peer: peerOf(call) }, "call");
+    const line = { ...traceOf(call), method, status: Status[status.code], reason, peer: peerOf(call) };
+    this.#options.log.info(line, "call");
     call.sendStatus(status);
   }
 
@@ -133,15 +142,15 @@ export class CallGuard {
   #fixed(status: PartialStatus, call: ServerInterceptingCallInterface): PartialStatus {
     if (status.code === Status.OK || isOwnStatus(status)) return status;
     const reason = reasonOfGrpcJs(status.details);
-    const peer = peerOf(call);
+    const line = { ...traceOf(call), method: pathOf(call), peer: peerOf(call) };
     if (reason !== undefined) {
       const fixed = statusOf(new ApiTokenError(reason));
-      this.#options.log.info({ method: pathOf(call), status: Status[fixed.code], reason, peer }, "call");
+      this.#options.log.info({ ...line, status: Status[fixed.code], reason }, "call");
       return fixed;
     }
     if (status.code !== Status.INTERNAL && status.code !== Status.UNKNOWN) return status;
     const callId = nextCallId();
-    this.#options.log.error({ call_id: callId, method: pathOf(call), peer }, "grpc-js failed");
+    this.#options.log.error({ call_id: callId, ...line }, "grpc-js failed");
     return internalStatus(callId);
   }
 }

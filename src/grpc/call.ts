@@ -16,6 +16,7 @@ import { ApiTokenError } from "../domain/errors.js";
 import type { Admission, RpcName, Visit } from "./admission.js";
 import { clientCertificateOf } from "./grpc-js.js";
 import { internalStatus, statusOf } from "./status.js";
+import { traceContextOf } from "./trace-context.js";
 
 /** What the pipeline needs of the rest of the program. */
 export interface Pipeline {
@@ -80,6 +81,7 @@ export function unary<Request, Response>(
     if (!log.isLevelEnabled(level)) return;
     const line = {
       call_id: callId,
+      ...traceContextOf(call.metadata),
       method: call.getPath(),
       // An answer that came too late: the client had gone, or its deadline or ours had passed.
       status: call.cancelled ? "CANCELLED" : Status[status.code],
