@@ -69,6 +69,7 @@ async function serve(config: Config, log: Logger): Promise<void> {
   const store = await openStore(config, log);
   const metrics = new Metrics();
   const isAlone = config.workers === 1;
+  if (isAlone && config.metricsAddress !== undefined) metrics.measureProcess();
   let metricsServer: Awaited<ReturnType<typeof serveMetrics>> | undefined;
   try {
     const server = isAlone
@@ -92,6 +93,7 @@ async function work(config: Config, log: Logger): Promise<void> {
   const { redisAddress } = config;
   if (redisAddress === undefined) throw new Error("a worker has no Redis of its own");
   const metrics = new Metrics();
+  if (config.metricsAddress !== undefined) metrics.measureProcess();
   metrics.answerPrimary();
   const server = await startServing(config, redisAddress, await readMaterials(config, log), metrics, log);
   reportListening(server.addresses);

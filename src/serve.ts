@@ -17,6 +17,7 @@ import { RedisConnection } from "./redis/connection.js";
 import type { RedisAddress } from "./redis/redis-address.js";
 import { RedisTokenStore } from "./redis/redis-token-store.js";
 import { RedisWatch } from "./redis/redis-watch.js";
+import { TokenCensus } from "./redis/token-census.js";
 
 /** What needs neither Redis nor a port. */
 export interface Materials {
@@ -49,7 +50,10 @@ export async function startServing(
   metrics: Metrics,
   log: Logger,
 ): Promise<Serving> {
-  const redis = new RedisConnection(address, { awaitsReplicas: config.durability === "safe" });
+  const redis = new RedisConnection(address, {
+    awaitsReplicas: config.durability === "safe",
+    observe: metrics.observeStoreCall,
+  });
   let server: GrpcServer | undefined;
   const watch = new RedisWatch(redis, {
     allowVolatile: config.allowVolatileRedis,
@@ -58,16 +62,25 @@ export async function startServing(
     log,
     listener: (isServing) => server?.health.setServing(isServing),
   });
+  const census = new TokenCensus(redis, { log });
   try {
     await watch.start();
+    if (config.metricsAddress !== undefined) census.start();
     const tokens = new RedisTokenStore(redis, config);
     const verifier = new TokenVerifier(tokens, { ...config, count: metrics.countVerification });
+    const admission = new Admission(config);
+    metrics.show(() => ({
+      runningCalls: admission.runningCalls,
+      isServing: watch.isServing,
+      census: census.latest,
+    }));
     const running = await startGrpcServer({
       ...config,
       listeners,
       identify: identification(config, keys, verifier),
-      admission: new Admission(config),
+      admission,
       countRefused: metrics.countRefused,
+      observeCall: metrics.observeCall,
       log,
       tokens: new TokenService(tokens, config),
       verifier,
@@ -76,12 +89,14 @@ export async function startServing(
     running.health.setServing(watch.isServing);
     const stop = async () => {
       watch.stop();
+      census.stop();
       await running.drain();
       redis.close();
     };
     return { addresses: running.addresses, stop };
   } catch (error) {
     watch.stop();
+    census.stop();
     redis.close();
     throw error;
   }

@@ -101,6 +101,7 @@ export async function startService(
     identify,
     admission: new Admission(config),
     countRefused: () => {},
+    observeCall: () => {},
     log: pino({ level: "silent" }),
     tokens: new TokenService(store, config),
     verifier,

@@ -77,6 +77,17 @@ export function startServerProcess(
 
 export type ServerProcess = ReturnType<typeof startServerProcess>;
 
+/** What METRICS_ADDRESS serves: the type of each metric, and the value of each sample. */
+export async function metricsOf(server: ServerProcess) {
+  const [url = ""] = /http:\/\/\S+\/metrics/.exec(server.printed.stdout) ?? [];
+  const text = await (await fetch(url)).text();
+  const pairs = (lines: RegExp) =>
+    Array.from(text.matchAll(lines), ([, name = "", rest = ""]) => [name, rest] as const);
+  const types: ReadonlyMap<string, string> = new Map(pairs(/^# TYPE (\w+) (\w+)$/gm));
+  const samples = new Map(pairs(/^([^#\s]+) (\S+)$/gm).map(([name, value]) => [name, Number(value)]));
+  return { url, types, samples };
+}
+
 /** Clients of both services on a connection of their own. */
 export function clients(address: string, channelCredentials = credentials.createInsecure()) {
   // grpc-js shares connections between clients of the same address and options unless told otherwise.

@@ -5,7 +5,7 @@ import { credentials } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { HealthCheckResponse_ServingStatus, HealthClient } from "../gen/grpc/health/v1/health.js";
 import { eventually, temporaryFolder } from "./harness.js";
-import { clients, type ServerProcess, startServerProcess } from "./server-process.js";
+import { clients, metricsOf, type ServerProcess, startServerProcess } from "./server-process.js";
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 const cleanups: (() => unknown)[] = [];
@@ -51,9 +51,18 @@ test("calls are served by all, metrics are their sum, and SIGTERM drains all", a
   const token = (await first?.tokens.createToken({ name: "my_token" }))?.token ?? "";
   await Promise.all(others.map(({ verification }) => verification.verifyToken({ token })));
   await eventually(() => expect(workersOf(server).size).toBe(2));
-  const [url = ""] = /http:\/\/\S+\/metrics/.exec(server.printed.stdout) ?? [];
-  const metrics = await (await fetch(url)).text();
-  expect(metrics).toContain(`apitoken_verifications_total{answer="current"} ${others.length}`);
+  const { samples } = await metricsOf(server);
+  const verify = "apitoken.v1.TokenVerificationService/VerifyToken";
+  const labels = `rpc_system_name="grpc",rpc_method="${verify}",rpc_response_status_code="OK"`;
+  expect(samples.get('apitoken_verifications_total{answer="current"}')).toBe(others.length);
+  expect(samples.get(`rpc_server_call_duration_seconds_count{${labels}}`)).toBe(others.length);
+  expect(samples.get(`rpc_server_call_duration_seconds_bucket{${labels},le="+Inf"}`)).toBe(others.length);
+  // Not added up: each worker tells the same.
+  expect(samples.get("apitoken_serving")).toBe(1);
+  expect(samples.get('apitoken_build_info{version="0.1.0"}')).toBe(1);
+  expect(samples.get("nodejs_eventloop_lag_max_seconds")).toBeGreaterThan(0);
+  // One of them has counted the tokens, before there was one, and both tell.
+  expect(samples.get('apitoken_tokens_expiring{within="30d"}')).toBe(0);
   const health = new HealthClient(address, credentials.createInsecure());
   cleanups.push(() => health.close());
   const { status } = await new Promise<{ status: unknown }>((resolve, reject) =>

@@ -73,6 +73,11 @@ export class Admission {
     this.#deadTokens = new RateLimiter(limits.failedVerificationRate);
   }
 
+  /** Calls whose handlers run. */
+  get runningCalls(): number {
+    return this.#running.total;
+  }
+
   /** Looks at a call before anybody is asked whose it is. Throws OVERLOADED or RATE_LIMITED; otherwise `leave` in the end. */
   enter(arrival: Arrival): Visit {
     const { rpc, peer, credential } = arrival;

@@ -18,6 +18,7 @@ import {
   reasonOfGrpcJs,
   refusalOf,
   sendOwnStatus,
+  traceOf,
 } from "./grpc-js.js";
 import { internalStatus, isOwnStatus, statusOf } from "./status.js";
 
@@ -27,6 +28,8 @@ export interface CallGuardOptions {
   /** Calls that one address may have open, half-sent ones too, a quarter of them streams; and streams that all may. */
   readonly maxOpenCalls: number;
   readonly countRefused: (reason: "OVERLOADED") => void;
+  /** Told of each call's end once: the path of its method (a word without a slash where there is none), its status. */
+  readonly observeCall: (method: string, status: string, seconds: number) => void;
   readonly log: Logger;
 }
 
@@ -34,18 +37,24 @@ const MAX_STREAM_MS = 3_600_000;
 /** What a client gets to read the end of its call; one that reads nothing would never get there. */
 const FAREWELL_MS = 1000;
 
+/** A call of grpc-js, with when it came; undefined once its end was observed. */
+type GuardedCall = ServerInterceptingCallInterface & { startMs?: number | undefined };
+
 export class CallGuard {
   readonly #options: CallGuardOptions;
   readonly #openStreams = new Set<ServerInterceptingCallInterface>();
   readonly #openOf = new Map<string, number>();
   #openUnary = 0;
-  readonly #sendStatus: (this: ServerInterceptingCallInterface, status: PartialStatus) => void;
+  readonly #sendStatus: (this: GuardedCall, status: PartialStatus) => void;
 
   constructor(options: CallGuardOptions) {
     this.#options = options;
-    const fix = (status: PartialStatus, call: ServerInterceptingCallInterface) => this.#fixed(status, call);
+    const fix = (status: PartialStatus, call: GuardedCall) => this.#fixed(status, call);
+    const observe = (call: GuardedCall, code: Status) => this.#observe(call, code);
     this.#sendStatus = function (status) {
-      sendOwnStatus(this, fix(status, this));
+      const fixed = fix(status, this);
+      observe(this, fixed.code ?? Status.UNKNOWN);
+      sendOwnStatus(this, fixed);
     };
   }
 
@@ -55,8 +64,11 @@ export class CallGuard {
   }
 
   readonly interceptor: ServerInterceptor = ({ path, requestStream, responseStream }, call) => {
-    // On the call itself, for grpc-js sends its own statuses past all interceptors; one function for all calls.
-    call.sendStatus = this.#sendStatus;
+    const guarded: GuardedCall = call;
+    guarded.startMs = performance.now();
+    // On the call itself, for grpc-js sends its own statuses past all interceptors. One function for all calls: one for each
+    // would cost more than all the rest of the guard.
+    guarded.sendStatus = this.#sendStatus;
     const isStream = requestStream || responseStream;
     const peer = call.getConnectionInfo().remoteAddress ?? "unknown";
     let timer: NodeJS.Timeout | undefined;
@@ -71,6 +83,7 @@ export class CallGuard {
       // grpc-js tells every end so: an answer, a cancellation and a lost connection.
       onCancel: () => {
         clearTimeout(timer);
+        this.#observe(guarded, Status.CANCELLED);
         this.#close(call, isStream, peer);
       },
     };
@@ -124,23 +137,30 @@ export class CallGuard {
   #refuse(call: ServerInterceptingCallInterface, method: string, reason: Reason): void {
     const status = statusOf(new ApiTokenError(reason));
     if (reason === "OVERLOADED") this.#options.countRefused(reason);
-    this.#options.log.info({ method, status: Status[status.code], reason, peer: peerOf(call) }, "call");
+    const line = { ...traceOf(call), method, status: Status[status.code], reason, peer: peerOf(call) };
+    this.#options.log.info(line, "call");
     call.sendStatus(status);
+  }
+
+  #observe(call: GuardedCall, code: Status): void {
+    if (call.startMs === undefined) return;
+    this.#options.observeCall(pathOf(call), Status[code] ?? "UNKNOWN", (performance.now() - call.startMs) / 1000);
+    call.startMs = undefined;
   }
 
   /** Sends what is ours as it is. What grpc-js says by itself has no details, and can hold what the client sent. */
   #fixed(status: PartialStatus, call: ServerInterceptingCallInterface): PartialStatus {
     if (status.code === Status.OK || isOwnStatus(status)) return status;
     const reason = reasonOfGrpcJs(status.details);
-    const peer = peerOf(call);
+    const line = { ...traceOf(call), method: pathOf(call), peer: peerOf(call) };
     if (reason !== undefined) {
       const fixed = statusOf(new ApiTokenError(reason));
-      this.#options.log.info({ method: pathOf(call), status: Status[fixed.code], reason, peer }, "call");
+      this.#options.log.info({ ...line, status: Status[fixed.code], reason }, "call");
       return fixed;
     }
     if (status.code !== Status.INTERNAL && status.code !== Status.UNKNOWN) return status;
     const callId = nextCallId();
-    this.#options.log.error({ call_id: callId, method: pathOf(call), peer }, "grpc-js failed");
+    this.#options.log.error({ call_id: callId, ...line }, "grpc-js failed");
     return internalStatus(callId);
   }
 }

@@ -16,6 +16,7 @@ import type { Admission, RpcName, Visit } from "./admission.js";
 import type { Connection } from "./connection.js";
 import { connectionOf } from "./grpc-js.js";
 import { internalStatus, statusOf } from "./status.js";
+import { traceContextOf } from "./trace-context.js";
 
 /** What the pipeline needs of the rest of the program. */
 export interface Pipeline {
@@ -82,6 +83,7 @@ export function unary<Request, Response>(
     if (!log.isLevelEnabled(level)) return;
     const line = {
       call_id: callId,
+      ...traceContextOf(call.metadata),
       method: call.getPath(),
       // An answer that came too late: the client had gone, or its deadline or ours had passed.
       status: call.cancelled ? "CANCELLED" : Status[status.code],

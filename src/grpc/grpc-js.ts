@@ -4,10 +4,11 @@ import type { EventEmitter } from "node:events";
 import { constants, type IncomingHttpHeaders } from "node:http2";
 import { Duplex } from "node:stream";
 import type { PeerCertificate } from "node:tls";
-import { type Server, type ServerInterceptingCallInterface, setLogger } from "@grpc/grpc-js";
+import { Metadata, type Server, type ServerInterceptingCallInterface, setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { Reason } from "../domain/errors.js";
 import { Connection } from "./connection.js";
+import { type TraceContext, traceContextOf } from "./trace-context.js";
 
 // What grpc-js says by itself, by how it begins; the rest of its texts can hold what the client sent.
 const OF_GRPC_JS: readonly (readonly [beginning: string, reason: Reason])[] = [
@@ -141,6 +142,12 @@ export type PartialStatus = Parameters<ServerInterceptingCallInterface["sendStat
 export function pathOf(call: ServerInterceptingCallInterface): string {
   const handler: unknown = Reflect.get(call, "handler");
   return String(typeof handler === "object" && handler !== null ? Reflect.get(handler, "path") : "unknown");
+}
+
+/** The caller's place in a trace, for the log, where only the call is at hand. */
+export function traceOf(call: ServerInterceptingCallInterface): TraceContext | undefined {
+  const metadata: unknown = Reflect.get(call, "metadata");
+  return metadata instanceof Metadata ? traceContextOf(metadata) : undefined;
 }
 
 /** An answer that its client does not read is waited for without limit: closes the stream whatever is left in it. */

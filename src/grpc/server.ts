@@ -7,7 +7,7 @@ import { ServerReflectionService as ServerReflectionV1AlphaService } from "../..
 import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { Pipeline } from "./call.js";
-import { CallGuard } from "./call-guard.js";
+import { CallGuard, type CallGuardOptions } from "./call-guard.js";
 import { ConnectionLimit, type ConnectionLimits } from "./connection-limit.js";
 import { catchUnknownMethods, onHttp2Server, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
@@ -41,6 +41,8 @@ export interface GrpcServerOptions extends Pipeline, ConnectionLimits {
   readonly healthAddress: string | undefined;
   readonly tokens: TokenService;
   readonly verifier: TokenVerifier;
+  /** See CallGuardOptions. */
+  readonly observeCall: CallGuardOptions["observeCall"];
   readonly callTimeoutMs: number;
   readonly maxMessageBytes: number;
   readonly maxMetadataBytes: number;

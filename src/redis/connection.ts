@@ -36,9 +36,16 @@ const PASSING = /^(?:READONLY|LOADING|NOSCRIPT|MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b
 const NOT_CONNECTED = "not connected";
 const NOT_SENT = /^Stream isn't writeable/;
 
+/** What is asked of the store: `note` is what nobody waits for. */
+export type StoreCall = "read" | "mutate" | "note" | "clock";
+/** Why it failed: it did not answer in time, or it answered what no Redis should. */
+export type StoreError = "unavailable" | "unexpected";
+
 export interface ConnectionOptions {
   /** Whether answers wait until replicas have what they say. */
   readonly awaitsReplicas: boolean;
+  /** Told how long each call took, with all its tries. */
+  readonly observe?: (call: StoreCall, seconds: number, error?: StoreError) => void;
 }
 
 export class RedisConnection {
@@ -51,12 +58,14 @@ export class RedisConnection {
   isServing = true;
   /** Replicas that must have what an answer says. */
   requiredReplicas: number;
+  readonly #observe: NonNullable<ConnectionOptions["observe"]>;
   #lastFailure = "no answer";
   #connectionsMade = 0;
 
   /** Connects at once and keeps reconnecting until closed. */
-  constructor(address: RedisAddress, { awaitsReplicas }: ConnectionOptions) {
+  constructor(address: RedisAddress, { awaitsReplicas, observe = () => {} }: ConnectionOptions) {
     this.address = address;
+    this.#observe = observe;
     const onReady = () => {
       this.#connectionsMade += 1;
     };
@@ -87,12 +96,12 @@ export class RedisConnection {
 
   /** Asks the key's master for its clock. Rejects with STORE_UNAVAILABLE. */
   readClock(key: string): Promise<number> {
-    return this.#call(this.writes, key, (master) => master.readClock());
+    return this.#call("clock", this.writes, key, (master) => master.readClock());
   }
 
   /** Awaits a read in the key's slot. Rejects with STORE_UNAVAILABLE when Redis does not answer it. */
   read<T>(key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
-    return this.#call(this.reads, key, (master, isAsked) =>
+    return this.#call("read", this.reads, key, (master, isAsked) =>
       master.run(this.requiredReplicas, key, isAsked ? asking(send) : send),
     );
   }
@@ -119,7 +128,7 @@ export class RedisConnection {
       }
     };
     try {
-      return await this.#call(this.writes, key, attempt);
+      return await this.#call("mutate", this.writes, key, attempt);
     } catch (error) {
       if (!mayBeApplied || !(error instanceof ApiTokenError)) throw error;
       throw new ApiTokenError("OUTCOME_UNKNOWN", { cause: error.cause });
@@ -130,10 +139,13 @@ export class RedisConnection {
   async note(key: string, send: (redis: Redis) => Promise<unknown>): Promise<void> {
     const master = this.writes.of(key);
     if (master === undefined) throw unavailable("no master");
+    const startMs = steadyMs();
     try {
       await send(master.redis);
+      this.#took("note", startMs);
     } catch (error) {
       if (isMissingScript(error)) return this.note(key, send);
+      this.#took("note", startMs, isUnexpected(error) ? "unexpected" : "unavailable");
       if (isPassing(error)) this.writes.refresh();
       throw error;
     }
@@ -145,8 +157,14 @@ export class RedisConnection {
   }
 
   /** Runs on the key's master, and again for as long as there is time and another try may help. */
-  async #call<T>(masters: Masters, key: string, attempt: (master: Master, isAsked: boolean) => Promise<T>): Promise<T> {
-    const endMs = steadyMs() + CALL_LIMIT_MS;
+  async #call<T>(
+    call: StoreCall,
+    masters: Masters,
+    key: string,
+    attempt: (master: Master, isAsked: boolean) => Promise<T>,
+  ): Promise<T> {
+    const startMs = steadyMs();
+    const endMs = startMs + CALL_LIMIT_MS;
     let redirectedTo: string | undefined;
     for (let attempts = 0; ; attempts += 1) {
       try {
@@ -155,18 +173,30 @@ export class RedisConnection {
         const answer = attempt(master, redirectedTo !== undefined);
         // A first command by itself has the client's own time limit.
         const isLimited = attempts === 0 && this.requiredReplicas === 0;
-        return await (isLimited ? answer : within(endMs - steadyMs(), answer));
+        const reply = await (isLimited ? answer : within(endMs - steadyMs(), answer));
+        this.#took(call, startMs);
+        return reply;
       } catch (error) {
-        if (isUnexpected(error)) throw new Error(`Redis refused a command: ${causeOf(error)}`);
+        if (isUnexpected(error)) {
+          this.#took(call, startMs, "unexpected");
+          throw new Error(`Redis refused a command: ${causeOf(error)}`);
+        }
         if (isMissingScript(error) && steadyMs() < endMs) continue;
         const isOver = steadyMs() + RETRY_MS + SHORTEST_TRY_MS > endMs;
         const isHopeless = isRefusal(error) && !isPassing(error);
-        if (isHopeless || isOver || !this.isServing) throw unavailable(causeOf(error));
+        if (isHopeless || isOver || !this.isServing) {
+          this.#took(call, startMs, "unavailable");
+          throw unavailable(causeOf(error));
+        }
         redirectedTo = /^ASK \d+ (\S+)/.exec(messageOf(error))?.[1];
         if (redirectedTo === undefined) masters.refresh();
         await delay(RETRY_MS);
       }
     }
+  }
+
+  #took(call: StoreCall, startMs: number, error?: StoreError): void {
+    this.#observe(call, (steadyMs() - startMs) / 1000, error);
   }
 }
 

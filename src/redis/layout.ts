@@ -15,6 +15,8 @@
 //       a   actor                       (all but the id as in its hash)
 //   apitoken:{<tag>}:pulse          STRING empty; written now and then to see that replicas follow this master
 //   apitoken:{<tag>}:superseded:<id> STRING empty; there while no further event of that kind is due
+//   apitoken:{census}:turn          STRING empty; there while nobody else is to count the tokens
+//   apitoken:{census}:result        HASH   what was counted last: time, tokens, and how many expire within 1d, 7d, 30d
 //
 // <tag> is a digest of the organization id; tag + id = uid. What there are millions of has short names: `t` for token saves
 // 8 bytes for each. Values have at most 64 bytes where they can: beyond that a hash takes three times the memory.
@@ -27,6 +29,11 @@ export const FIELDS = ["o", "u", "n", "r", "c", "t", "g", "s", "p", "pe", "a", "
 
 /** The values of FIELDS; Redis answers an absent one with null. */
 export type FieldValues = readonly (string | null)[];
+
+export const CENSUS_KEYS = { turn: "apitoken:{census}:turn", result: "apitoken:{census}:result" } as const;
+
+/** What the keys of all tokens look like to SCAN. */
+export const TOKEN_KEYS_PATTERN = "apitoken:{*}:t:*";
 
 export function indexKey(tag: string): string {
   return `apitoken:{${tag}}:index`;

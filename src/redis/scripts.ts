@@ -27,6 +27,7 @@ export const list = script<readonly ["ok", nowMs: string, readonly TokenReply[],
 export const listEvents = script<readonly [events: readonly EventValues[], next: string]>(1, "list-events");
 export const recordUse = script<"ok" | "gone">(2, "record-use");
 export const recordSupersededUse = script<"ok" | "gone" | "recent">(3, "event", "record-superseded-use");
+export const countTokens = script<readonly [cursor: string, tokens: number, ...within: number[]]>(0, "count-tokens");
 
 /**
  * Runs the script: its keys, then its arguments. Rejects with whatever ioredis rejects with. NOSCRIPT asks for another

@@ -168,6 +168,7 @@ test("a call that never sends its message is ended by the deadline cap", async (
     callTimeoutMs: 100,
     maxOpenCalls: 10,
     countRefused: () => {},
+    observeCall: () => {},
     log: pino({ level: "silent" }),
   });
   const server = new Server({ interceptors: [guard.interceptor] });

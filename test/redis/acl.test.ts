@@ -3,11 +3,13 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
 import calculateSlot from "cluster-key-slot";
+import { pino } from "pino";
 import { generateUid, hashSecret, organizationTag } from "../../src/domain/token-string.js";
 import { RedisConnection } from "../../src/redis/connection.js";
 import { indexKey } from "../../src/redis/layout.js";
 import { RedisTokenStore } from "../../src/redis/redis-token-store.js";
 import { selfCheck } from "../../src/redis/self-check.js";
+import { TokenCensus } from "../../src/redis/token-census.js";
 import { type ClusterTopology, startCluster } from "../faults/cluster.js";
 import type { RedisNode } from "../faults/redis-node.js";
 import { startSentinels } from "../faults/sentinel.js";
@@ -36,6 +38,10 @@ async function openStore(url: string) {
   const connection = new RedisConnection(addressOf(url), { awaitsReplicas: true });
   cleanups.push(() => connection.close());
   expect(await eventually(() => selfCheck(connection, SAFE))).toEqual({ faults: [], warnings: [] });
+  const census = new TokenCensus(connection, { log: pino({ level: "silent" }), lookMs: 20 });
+  cleanups.push(() => census.stop());
+  census.start();
+  await eventually(() => expect(census.latest).toMatchObject({ tokens: 0 }));
   return new RedisTokenStore(connection, { lastUsedResolutionMs: 60_000, eventRetentionMs: 86_400_000 });
 }
 
