@@ -163,6 +163,7 @@ function masked(text: string): string {
   return text
     .replace(/\d{4}-\d\d-\d\d/g, "0000-00-00")
     .replace(/\d\d:\d\d:\d\d(?:\.\d+)?/g, "00:00:00")
+    .replace(/"expiresIn": "\d+s"/g, '"expiresIn": "0s"')
     .replace(/apt_\w{78}/g, "apt_")
     .replace(/\b[0-9A-Za-z]{28}\b/g, "uid")
     .replace(/"etag": "\w{12}\.1"/g, '"etag": ""');
