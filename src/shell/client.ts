@@ -80,12 +80,12 @@ export class ApiTokenClient {
     return response.apiToken;
   }
 
-  /** All tokens of the caller, from as many pages as there are. */
-  async listTokens(): Promise<ApiToken[]> {
+  /** All tokens of the caller, or those that expire before that instant, from as many pages as there are. */
+  async listTokens(expireBefore: Date | undefined): Promise<ApiToken[]> {
     const pages: ApiToken[][] = [];
     let pageToken = "";
     do {
-      const request = { pageSize: PAGE_SIZE, pageToken, userId: "" };
+      const request = { pageSize: PAGE_SIZE, pageToken, userId: "", expireBefore: timestampOf(expireBefore) };
       const page = await this.#callWithRetries(this.#stub.listTokens.bind(this.#stub), request);
       pages.push(page.apiTokens);
       pageToken = page.nextPageToken;
@@ -168,6 +168,12 @@ export class ApiTokenClient {
 
 function durationOf(seconds: number | undefined): { seconds: bigint; nanos: number } | undefined {
   return seconds === undefined ? undefined : { seconds: BigInt(seconds), nanos: 0 };
+}
+
+function timestampOf(date: Date | undefined): { seconds: bigint; nanos: number } | undefined {
+  if (date === undefined) return undefined;
+  const seconds = Math.floor(date.getTime() / 1000);
+  return { seconds: BigInt(seconds), nanos: (date.getTime() - seconds * 1000) * 1_000_000 };
 }
 
 function jitteredBackoffMs(attempt: number): number {

@@ -8,7 +8,7 @@ const PROMPT = "<no-db>/<no-store># ";
 const CONTINUATION = "-> ".padStart(PROMPT.length);
 
 const HELP = `CREATE API_TOKEN name [WITH ('token.role_name' = role, 'token.expires_in_days' = 30)];
-LIST API_TOKENS;
+LIST API_TOKENS [EXPIRING WITHIN 30 DAYS];
 LIST API_TOKEN_EVENTS [FOR name];
 ALTER API_TOKEN name RENEW TOKEN [WITH ('token.grace_period_hours' = 24)];
 DROP API_TOKEN name;

@@ -172,6 +172,21 @@ test("LIST shows all of more tokens than one page holds", async () => {
   expect((JSON.parse(stdout) as { api_tokens: unknown[] }).api_tokens).toHaveLength(1001);
 });
 
+test("LIST ... EXPIRING WITHIN n DAYS shows the tokens that end within n days", async () => {
+  for (const [name, days] of Object.entries({ tomorrow: 1, month: 30, year: 365 })) {
+    await service.tokens.createToken({ name, ttl: { seconds: BigInt(days * 86_400 - 60), nanos: 0 } });
+  }
+  const names = async (days: number) => {
+    const { stdout } = await shell(["-c", `LIST API_TOKENS EXPIRING WITHIN ${days} DAYS`, "--output", "json"]);
+    return (JSON.parse(stdout) as { api_tokens: { name: string }[] }).api_tokens.map(({ name }) => name);
+  };
+  expect(await names(1)).toEqual(["tomorrow"]);
+  expect(await names(30)).toEqual(["month", "tomorrow"]);
+  expect(await names(36_500)).toEqual(["month", "tomorrow", "year"]);
+  const { stdout } = await shell(["-c", "LIST API_TOKENS EXPIRING WITHIN 29 DAYS"]);
+  expect(sameTimes(stdout)).toBe(sameTimes(SEED_LIST_AFTER.replace("my_token", "tomorrow")));
+});
+
 test.each(["LIST API_TOKEN_EVENTS", "LIST API_TOKEN_EVENTS FOR nothing"])(
   "%s shows the titles alone, or an empty list, when nothing has happened",
   async (statement) => {
