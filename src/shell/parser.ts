@@ -8,6 +8,16 @@ const MAX_HOURS = MAX_DAYS * 24;
 // google.protobuf.Timestamp ends with the year 9999.
 const MAX_DAYS_AHEAD = 36_500;
 
+/** All statements, for people. A test holds that they are these. */
+export const GRAMMAR = `\
+CREATE API_TOKEN name [WITH ('token.role_name' = role, 'token.expires_in_days' = 30)];
+LIST API_TOKENS [EXPIRING WITHIN 30 DAYS];
+LIST API_TOKEN_EVENTS [FOR name];
+ALTER API_TOKEN name RENEW TOKEN [WITH ('token.grace_period_hours' = 24)];
+DROP API_TOKEN name;
+DESCRIBE API_TOKEN name;
+`;
+
 const END = ['";"', "end of input"];
 /** What is expected where a token is named. */
 export const TOKEN_NAME = "a token name";

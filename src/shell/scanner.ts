@@ -33,7 +33,15 @@ export class StatementSyntaxError extends Error {
 }
 
 /** Text that ended inside quotes: at a prompt more lines may still complete it. */
-export class UnterminatedQuoteError extends StatementSyntaxError {}
+export class UnterminatedQuoteError extends StatementSyntaxError {
+  /** Where the quote stands that is never closed. */
+  readonly openedAt: number;
+
+  constructor(text: string, openedAt: number, expected: string) {
+    super(text, text.length, "end of input", [expected]);
+    this.openedAt = openedAt;
+  }
+}
 
 /** The refusal of a token where something else was expected. */
 export function unexpected(text: string, token: Token, expected: readonly string[]): StatementSyntaxError {
@@ -108,7 +116,7 @@ function readQuoted(text: string, start: number, quote: string): { value: string
 function unterminated(text: string, start: number, quote: string): UnterminatedQuoteError {
   const { line, column } = positionAt(text, start);
   const expected = `closing ${quote} for the one at line ${line}, column ${column}`;
-  return new UnterminatedQuoteError(text, text.length, "end of input", [expected]);
+  return new UnterminatedQuoteError(text, start, expected);
 }
 
 function positionAt(text: string, offset: number): { line: number; column: number } {

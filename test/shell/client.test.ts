@@ -1,5 +1,5 @@
 // The client against a server of this test's own, whose pages are as awkward as the contract allows.
-
+import { type AddressInfo, createServer } from "node:net";
 import { credentials, type handleUnaryCall, Server, ServerCredentials } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "@jest/globals";
 import {
@@ -48,6 +48,25 @@ test("a call that is refused for its rate is repeated when the server says so", 
   expect((await client.getToken("my_token"))?.name).toBe("my_token");
   expect(performance.now() - startMs).toBeGreaterThan(300);
   client.close();
+});
+
+test("names to help with typing come at once or not at all", async () => {
+  const service = await startService();
+  stops.push(() => service.stop());
+  const port = Number(service.address.split(":").at(-1));
+  for (const name of ["b", "a"]) await service.tokens.createToken({ name });
+  const client = clientOf(port);
+  stops.push(() => client.close());
+  expect(await client.tokenNames()).toEqual(["a", "b"]);
+
+  const nobody = clientOf(1);
+  const silent = createServer((socket) => socket.resume());
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const stalled = clientOf((silent.address() as AddressInfo).port);
+  stops.push(() => [nobody.close(), stalled.close(), silent.close()]);
+  const startMs = performance.now();
+  expect(await Promise.all([nobody.tokenNames(), stalled.tokenNames()])).toEqual([[], []]);
+  expect(performance.now() - startMs).toBeLessThan(2000);
 });
 
 /** A client of a server that has the pages, and what it asks for. */
