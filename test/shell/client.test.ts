@@ -1,6 +1,11 @@
 // The client against a server of this test's own, whose pages are as awkward as the contract allows.
-import { type AddressInfo, createServer } from "node:net";
-import { credentials, type handleUnaryCall, Server, ServerCredentials } from "@grpc/grpc-js";
+import {
+  credentials,
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { afterEach, expect, test } from "@jest/globals";
 import {
   ApiTokenServiceService,
@@ -60,10 +65,8 @@ test("names to help with typing come at once or not at all", async () => {
   expect(await client.tokenNames()).toEqual(["a", "b"]);
 
   const nobody = clientOf(1);
-  const silent = createServer((socket) => socket.resume());
-  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
-  const stalled = clientOf((silent.address() as AddressInfo).port);
-  stops.push(() => [nobody.close(), stalled.close(), silent.close()]);
+  const stalled = clientOf(await serve({ listTokens: () => {} }));
+  stops.push(() => [nobody.close(), stalled.close()]);
   const startMs = performance.now();
   expect(await Promise.all([nobody.tokenNames(), stalled.tokenNames()])).toEqual([[], []]);
   expect(performance.now() - startMs).toBeLessThan(2000);
@@ -76,19 +79,21 @@ async function connect(): Promise<{ client: ApiTokenClient; requests: readonly L
     requests.push(request);
     answer(null, PAGES.get(request.pageToken));
   };
+  const client = clientOf(await serve({ listTokenEvents }));
+  stops.push(() => client.close());
+  return { client, requests };
+}
+
+/** The port of a server that has these methods. */
+async function serve(methods: UntypedServiceImplementation): Promise<number> {
   const server = new Server();
-  server.addService(ApiTokenServiceService, { listTokenEvents });
-  const port = await new Promise<number>((resolve, reject) => {
+  stops.push(() => server.forceShutdown());
+  server.addService(ApiTokenServiceService, methods);
+  return new Promise((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),
     );
   });
-  const client = clientOf(port);
-  stops.push(() => {
-    client.close();
-    server.forceShutdown();
-  });
-  return { client, requests };
 }
 
 function clientOf(port: number): ApiTokenClient {
