@@ -163,7 +163,7 @@ function list(redis: BenchRedis, identity: Identity, length: number): Question {
 async function middlePage(headers: SameCall["headers"], address: string, length: number): Promise<SameCall> {
   const { path, requestSerialize } = ApiTokenServiceService.listTokens;
   const page = (pageSize: number, pageToken: string): SameCall => {
-    const message = requestSerialize({ pageSize, pageToken, userId: "" });
+    const message = requestSerialize({ pageSize, pageToken, userId: "", expireBefore: undefined });
     return { kind: "same", path, headers, underWay: LISTS_UNDER_WAY, frame: frame(message) };
   };
   let pageToken = "";

@@ -20,11 +20,17 @@ export interface DurationField {
   readonly nanos: number;
 }
 
+/** google.protobuf.Timestamp as it arrives, likewise. */
+export type TimestampField = DurationField;
+
 const PRINTABLE = /^(?! )[\x20-\x7e]+(?<! )$/;
 const PRINTABLE_RULE = "must be printable ASCII characters with no space at either end";
 const USER_ID = /^[\x21-\x7e]{1,255}$/;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const NIL_UUID = /^[0-]+$/;
+/** The years 1 to 9999: what a google.protobuf.Timestamp may hold. */
+const FIRST_SECOND = BigInt(Date.parse("0001-01-01T00:00:00Z") / 1000);
+const LAST_SECOND = BigInt(Date.parse("9999-12-31T23:59:59Z") / 1000);
 const MAX_ETAG_LENGTH = 128;
 const MAX_BATCH = 100;
 
@@ -98,6 +104,19 @@ export class Fields {
   pageSize(value: number): number {
     if (value < 0) return this.#violation("page_size", "must not be negative", value);
     return value === 0 ? DEFAULT_PAGE_SIZE : Math.min(value, MAX_PAGE_SIZE);
+  }
+
+  /** The first millisecond that is not before that instant; undefined when not given. */
+  expireBefore(value: TimestampField | undefined): number | undefined {
+    if (value === undefined) return undefined;
+    const { seconds, nanos } = value;
+    if (seconds < FIRST_SECOND || seconds > LAST_SECOND) {
+      return this.#violation("expire_before", "must be in the years 1 to 9999", undefined);
+    }
+    if (nanos < 0 || nanos > 999_999_999) {
+      return this.#violation("expire_before", "must have nanos from 0 to 999999999", undefined);
+    }
+    return Number(seconds) * 1000 + Math.ceil(nanos / 1_000_000);
   }
 
   /** What is verified at once; each of them may be anything. */

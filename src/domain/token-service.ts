@@ -2,7 +2,7 @@
 // No transport can skip a check, for there is no other way to the store.
 import { authorize, authorizeRole, isItself, type Principal } from "./access.js";
 import { ApiTokenError, type Reason } from "./errors.js";
-import { type DurationField, Fields } from "./fields.js";
+import { type DurationField, Fields, type TimestampField } from "./fields.js";
 import { encodePageToken } from "./page-token.js";
 import { openReplay, type RetryableRequest, sealReplay } from "./replay.js";
 import { ALL_USERS, type Owner, type Token } from "./token.js";
@@ -90,19 +90,20 @@ export class TokenService {
 
   async list(
     caller: Principal,
-    request: { pageSize: number; pageToken: string; userId: string },
+    request: { pageSize: number; pageToken: string; userId: string; expireBefore: TimestampField | undefined },
   ): Promise<{ tokens: readonly Token[]; nextPageToken: string }> {
     const fields = new Fields();
     const limit = fields.pageSize(request.pageSize);
     const userId = fields.userIdOrAll(request.userId, caller.userId);
-    const query = ["ListTokens", userId];
+    const expireBeforeMs = fields.expireBefore(request.expireBefore);
+    const query = ["ListTokens", userId, ...(expireBeforeMs === undefined ? [] : [String(expireBeforeMs)])];
     const isPosition = (at: readonly string[]): at is ListPosition =>
       at.length === 2 && (userId === ALL_USERS || at[0] === userId);
     const after = fields.pageToken(request.pageToken, caller, query, isPosition);
     fields.refuseViolations();
     authorize(caller, "list", { userId });
 
-    const page = await this.#store.list({ ...scopeOf(caller, userId), after, limit });
+    const page = await this.#store.list({ ...scopeOf(caller, userId), expireBeforeMs, after, limit });
     return { tokens: page.tokens, nextPageToken: page.next ? encodePageToken(caller, query, page.next) : "" };
   }
 

@@ -18,6 +18,9 @@ export interface TokenStore {
   /** The token of that uid with its secret hashes, in one read. */
   read(uid: string): Promise<StoredToken | undefined>;
 
+  /** The clock that ends the token of that uid, as well as it is known without asking; never waits and never fails. */
+  nowMs(uid: string): number;
+
   /** Notes that the current secret was verified. Never waits, never fails; see LAST_USED_RESOLUTION. */
   recordUse(token: StoredToken): void;
 
@@ -68,6 +71,8 @@ export interface Scope {
 }
 
 export interface ListQuery extends Scope {
+  /** Only tokens that expire before this, where it is given; a page then ends also where 1,000 others were passed over. */
+  readonly expireBeforeMs?: number | undefined;
   readonly after: ListPosition | undefined;
   readonly limit: number;
 }

@@ -2,13 +2,19 @@
 // string that cannot be a token costs no read at all.
 import { authorize, type Principal } from "./access.js";
 import { Fields } from "./fields.js";
-import type { Token } from "./token.js";
+import { expireTimeMs, type Token } from "./token.js";
 import type { StoredToken, TokenStore } from "./token-store.js";
 import { hashSecret, isSameHash, parseToken } from "./token-string.js";
 
 /** A dead token is an answer, not an error. */
 export type Verification =
-  | { readonly active: true; readonly token: Token; readonly secret: "current" | "previous" }
+  | {
+      readonly active: true;
+      readonly token: Token;
+      readonly secret: "current" | "previous";
+      /** For how long that secret still works. */
+      readonly expiresInMs: number;
+    }
   | { readonly active: false; readonly reason: "malformed" | "unknown" | "superseded" };
 
 /** What came of a verification, in one word. */
@@ -60,14 +66,21 @@ export class TokenVerifier {
     if (token === undefined) return { active: false, reason: "unknown" };
     if (isSameHash(presentedHash, token.secretHash)) {
       this.#store.recordUse(token);
-      return { active: true, token, secret: "current" };
+      return { active: true, token, secret: "current", expiresInMs: this.#remainingMs(token, expireTimeMs(token)) };
     }
     if (token.previousSecretHash === undefined || !isSameHash(presentedHash, token.previousSecretHash)) {
       return { active: false, reason: "unknown" };
     }
-    if (token.previousSecretExpireTimeMs !== undefined) return { active: true, token, secret: "previous" };
+    if (token.previousSecretExpireTimeMs !== undefined) {
+      const expiresInMs = this.#remainingMs(token, token.previousSecretExpireTimeMs);
+      return { active: true, token, secret: "previous", expiresInMs };
+    }
     this.#store.recordSupersededUse(token, actor);
     return { active: false, reason: "superseded" };
+  }
+
+  #remainingMs({ uid }: Token, endMs: number): number {
+    return Math.max(0, endMs - this.#store.nowMs(uid));
   }
 }
 

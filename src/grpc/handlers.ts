@@ -11,6 +11,9 @@ import type { TokenVerifier } from "../domain/token-verifier.js";
 import { type Pipeline, unary } from "./call.js";
 import { apiToken, issuedToken, tokenEvent, verification } from "./messages.js";
 
+/** The tokens that one call may pass over cost the store as much as so many pages. */
+const FILTER_WEIGHT = 4;
+
 export function apiTokenHandlers(pipeline: Pipeline, tokens: TokenService): ApiTokenServiceServer {
   return {
     createToken: unary(pipeline, "CreateToken", async (request, caller) =>
@@ -26,7 +29,10 @@ export function apiTokenHandlers(pipeline: Pipeline, tokens: TokenService): ApiT
         const page = await tokens.list(caller, request);
         return { apiTokens: page.tokens.map(apiToken), nextPageToken: page.nextPageToken };
       },
-      { weigh: ({ pageSize }) => Math.max(1, Math.min(pageSize, MAX_PAGE_SIZE) / DEFAULT_PAGE_SIZE) },
+      {
+        weigh: ({ pageSize, expireBefore }) =>
+          Math.max(expireBefore ? FILTER_WEIGHT : 1, Math.min(pageSize, MAX_PAGE_SIZE) / DEFAULT_PAGE_SIZE),
+      },
     ),
     renewToken: unary(pipeline, "RenewToken", async (request, caller) =>
       issuedToken(await tokens.renew(caller, request)),

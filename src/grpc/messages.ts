@@ -49,9 +49,17 @@ const REASONS = {
 } as const;
 
 export function verification(answer: Verification): VerifyTokenResponse {
-  const secret = answer.active ? SECRETS[answer.secret] : Secret.SECRET_UNSPECIFIED;
-  const reason = answer.active ? InactiveReason.INACTIVE_REASON_UNSPECIFIED : REASONS[answer.reason];
-  return { active: answer.active, apiToken: answer.active ? apiToken(answer.token) : undefined, secret, reason };
+  if (!answer.active) {
+    const reason = REASONS[answer.reason];
+    return { active: false, apiToken: undefined, secret: Secret.SECRET_UNSPECIFIED, reason, expiresIn: undefined };
+  }
+  return {
+    active: true,
+    apiToken: apiToken(answer.token),
+    secret: SECRETS[answer.secret],
+    reason: InactiveReason.INACTIVE_REASON_UNSPECIFIED,
+    expiresIn: { seconds: BigInt(Math.floor(answer.expiresInMs / 1000)), nanos: 0 },
+  };
 }
 
 /** A Timestamp or a Duration; both are seconds and nanos. Milliseconds are never negative here. */

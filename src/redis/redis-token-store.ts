@@ -82,13 +82,13 @@ export class RedisTokenStore implements TokenStore {
     return answer[0] === "ok" ? tokenOf(answer, { ...owner, name }) : undefined;
   }
 
-  async list({ organizationId, userId, after, limit }: ListQuery) {
+  async list({ organizationId, userId, expireBeforeMs, after, limit }: ListQuery) {
     const { tag, keys } = indexAndTokens(organizationId);
     // Members are `user \0 name \0 id`: `~` sorts behind every id, and \1 behind every name of the user.
     const first = userId === undefined ? "-" : `[${userId}\0`;
     const start = after === undefined ? first : `(${after[0]}\0${after[1]}\0~`;
     const stop = userId === undefined ? "+" : `(${userId}\u0001`;
-    const args = [start, stop, limit, ID_LENGTH];
+    const args = [start, stop, limit, ID_LENGTH, expireBeforeMs ?? ""];
     const [, nowMs, replies, next] = await this.#redis.read(keys[0], (redis) => scripts.list(redis, keys, args));
     const tokens = replies.map(([id, values]) => complete(decodeToken(tag + id, values, Number(nowMs))));
     const isAskedFor = (token: Token) =>
@@ -115,6 +115,10 @@ export class RedisTokenStore implements TokenStore {
     // Only a token that had a grace period needs the clock; asked after the read, it can only end the grace earlier.
     const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock(key) : 0;
     return decodeToken(uid, values, nowMs);
+  }
+
+  nowMs(uid: string): number {
+    return this.#redis.nowMs(tokenKey(splitUid(uid))) ?? Date.now();
   }
 
   recordUse(used: StoredToken): void {

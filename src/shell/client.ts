@@ -19,6 +19,7 @@ import {
 import { RpcError } from "./rpc-error.js";
 
 const ATTEMPT_TIMEOUT_MS = 5_000;
+const NAMES_TIMEOUT_MS = 500;
 const RETRY_BUDGET_MS = 10_000;
 // A wrong address should be told soon; a server seen before is worth waiting for while it restarts.
 const FIRST_CONTACT_BUDGET_MS = 3_000;
@@ -50,11 +51,13 @@ type Answer<Response> =
 export class ApiTokenClient {
   readonly #stub: ApiTokenServiceClient;
   readonly #token: string | undefined;
+  readonly #retryBudgetMs: number;
   #wasReached = false;
 
-  /** Connects with the first call. */
-  constructor({ host, port, credentials, isEncrypted, token }: Connection) {
+  /** Connects with the first call. A server that has answered before is waited for at most for so long. */
+  constructor({ host, port, credentials, isEncrypted, token }: Connection, retryLimitMs = RETRY_BUDGET_MS) {
     this.#token = token;
+    this.#retryBudgetMs = Math.min(retryLimitMs, RETRY_BUDGET_MS);
     this.#stub = new ApiTokenServiceClient(`dns:${host}:${port}`, credentials, {
       "grpc.enable_retries": 0,
       "grpc.service_config_disable_resolution": 1,
@@ -80,17 +83,24 @@ export class ApiTokenClient {
     return response.apiToken;
   }
 
-  /** All tokens of the caller, from as many pages as there are. */
-  async listTokens(): Promise<ApiToken[]> {
+  /** All tokens of the caller, or those that expire before that instant, from as many pages as there are. */
+  async listTokens(expireBefore: Date | undefined): Promise<ApiToken[]> {
     const pages: ApiToken[][] = [];
     let pageToken = "";
     do {
-      const request = { pageSize: PAGE_SIZE, pageToken, userId: "" };
+      const request = { pageSize: PAGE_SIZE, pageToken, userId: "", expireBefore: timestampOf(expireBefore) };
       const page = await this.#callWithRetries(this.#stub.listTokens.bind(this.#stub), request);
       pages.push(page.apiTokens);
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
     return pages.flat();
+  }
+
+  /** The names of the first 1,000 tokens of the caller, to help with typing: none when they do not come at once. */
+  async tokenNames(): Promise<string[]> {
+    const request = { pageSize: PAGE_SIZE, pageToken: "", userId: "", expireBefore: undefined };
+    const answer = await this.#call(this.#stub.listTokens.bind(this.#stub), request, undefined, NAMES_TIMEOUT_MS);
+    return answer.kind === "response" ? answer.response.apiTokens.map(({ name }) => name) : [];
   }
 
   /** What happened to the caller's tokens of that name, or to all of them, from as many pages as there are. */
@@ -142,7 +152,7 @@ export class ApiTokenClient {
       failure = answer.error;
       this.#wasReached ||= failure.wasSent;
       const backoffMs = Math.max(jitteredBackoffMs(attempt), failure.retryDelayMs ?? 0);
-      const budgetMs = this.#wasReached ? RETRY_BUDGET_MS : FIRST_CONTACT_BUDGET_MS;
+      const budgetMs = this.#wasReached ? this.#retryBudgetMs : FIRST_CONTACT_BUDGET_MS;
       const isInTime = performance.now() - startMs + backoffMs <= budgetMs;
       if (!failure.isTransient || !isInTime) throw failure;
       await delay(backoffMs);
@@ -153,10 +163,11 @@ export class ApiTokenClient {
     method: UnaryMethod<Request, Response>,
     request: Request,
     earlier: RpcError | undefined,
+    timeoutMs = ATTEMPT_TIMEOUT_MS,
   ): Promise<Answer<Response>> {
     const metadata = new Metadata();
     if (this.#token !== undefined) metadata.set("authorization", `Bearer ${this.#token}`);
-    const options = { deadline: Date.now() + ATTEMPT_TIMEOUT_MS };
+    const options = { deadline: Date.now() + timeoutMs };
     return new Promise((resolve) => {
       method(request, metadata, options, (error, response) => {
         if (error === null) resolve({ kind: "response", response });
@@ -168,6 +179,12 @@ export class ApiTokenClient {
 
 function durationOf(seconds: number | undefined): { seconds: bigint; nanos: number } | undefined {
   return seconds === undefined ? undefined : { seconds: BigInt(seconds), nanos: 0 };
+}
+
+function timestampOf(date: Date | undefined): { seconds: bigint; nanos: number } | undefined {
+  if (date === undefined) return undefined;
+  const seconds = Math.floor(date.getTime() / 1000);
+  return { seconds: BigInt(seconds), nanos: (date.getTime() - seconds * 1000) * 1_000_000 };
 }
 
 function jitteredBackoffMs(attempt: number): number {

@@ -6,13 +6,16 @@ import { parseArgs } from "node:util";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import type { Connection } from "./client.js";
 import type { OutputFormat } from "./output.js";
+import { GRAMMAR } from "./parser.js";
 
 const DEFAULT_SERVER = "127.0.0.1:50051";
+const MAX_WATCH_SECONDS = 86_400;
 
 export const USAGE = `Usage: apitoken [options]
 
   -c 'statements'      run these statements and end
   -f file              run the statements in this file and end
+  --watch n            run them again every n seconds, until Ctrl-C; LIST statements only
   --output table|json  how results are shown (default: table)
   --server host:port   the server (default: APITOKEN_SERVER or ${DEFAULT_SERVER})
   --token T            the bearer credential (default: APITOKEN_TOKEN, which other users cannot see)
@@ -23,6 +26,11 @@ export const USAGE = `Usage: apitoken [options]
   --help, --version
 
 Without -c and -f it is interactive on a terminal, and otherwise runs the statements on stdin.
+
+${GRAMMAR}
+Tab at the prompt completes keywords and the names of your tokens. The lines entered are kept for the next session in the
+file APITOKEN_HISTORY (default: apitoken/history in XDG_STATE_HOME or ~/.local/state), except lines that could hold a
+secret; an empty APITOKEN_HISTORY keeps none. Colours are for terminals only; NO_COLOR=1 turns them off.
 Exit code: 0 done, 1 a statement failed, 2 wrong usage, 3 the server cannot be reached.
 `;
 
@@ -31,6 +39,8 @@ export interface RunCommand {
   readonly kind: "run";
   readonly text: string | undefined;
   readonly output: OutputFormat;
+  /** How often to run them again. */
+  readonly watchSeconds: number | undefined;
   readonly connection: Connection;
 }
 
@@ -50,7 +60,15 @@ export function parseCommandLine(args: readonly string[], env: NodeJS.ProcessEnv
   const output = values.output ?? "table";
   if (output !== "table" && output !== "json") throw new UsageError("--output must be table or json");
   const text = values.file === undefined ? values.command : readText(values.file);
-  return { kind: "run", text, output, connection: connectionOf(values, env) };
+  const watchSeconds = values.watch === undefined ? undefined : parseSeconds(values.watch);
+  if (watchSeconds !== undefined && text === undefined) throw new UsageError("--watch needs -c or -f");
+  return { kind: "run", text, output, watchSeconds, connection: connectionOf(values, env) };
+}
+
+function parseSeconds(text: string): number {
+  const seconds = /^[0-9]+$/.test(text) ? Number(text) : 0;
+  if (seconds >= 1 && seconds <= MAX_WATCH_SECONDS) return seconds;
+  throw new UsageError(`--watch must be a whole number of seconds from 1 to ${MAX_WATCH_SECONDS}`);
 }
 
 type OptionValues = ReturnType<typeof readOptions>;
@@ -62,6 +80,7 @@ function readOptions(args: readonly string[]) {
       options: {
         command: { type: "string", short: "c" },
         file: { type: "string", short: "f" },
+        watch: { type: "string" },
         output: { type: "string" },
         server: { type: "string" },
         token: { type: "string" },

@@ -39,11 +39,12 @@ export class Cursor {
     if (!this.takeSymbol(symbol)) throw this.refuse(`"${symbol}"`);
   }
 
-  expectStatementEnd(expected: string): void {
-    if (this.#token.kind !== "end" && !this.takeSymbol(";")) throw this.refuse(expected);
+  expectStatementEnd(...expected: readonly string[]): void {
+    if (this.#token.kind !== "end" && !this.takeSymbol(";")) throw this.refuse(...expected);
   }
 
-  refuse(expected: string): Error {
+  /** `expected`: all that could stand here. */
+  refuse(...expected: readonly string[]): Error {
     return unexpected(this.#text, this.#token, expected);
   }
 

@@ -46,7 +46,7 @@ export async function execute(statement: Statement, client: ApiTokenClient): Pro
       return { kind: "description", apiToken };
     }
     case "list":
-      return { kind: "list", apiTokens: await client.listTokens() };
+      return { kind: "list", apiTokens: await client.listTokens(daysAhead(statement.expiringWithinDays)) };
     case "events":
       return { kind: "events", events: await client.listTokenEvents(statement.name) };
     default:
@@ -62,6 +62,11 @@ function change(
 ): ChangeResult {
   const summary = `api_token ${name} was successfully ${done}`;
   return { kind: "change", command, name, summary, token, apiToken };
+}
+
+/** On this machine's clock. */
+function daysAhead(days: number | undefined): Date | undefined {
+  return days === undefined ? undefined : new Date(Date.now() + days * SECONDS_PER_DAY * 1000);
 }
 
 function scale(amount: number | undefined, seconds: number): number | undefined {

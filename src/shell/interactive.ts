@@ -1,24 +1,27 @@
 // The prompt: collects lines up to `;`, runs them, and goes on whatever came of them.
-// Must not know how statements are run: `run` is given.
+// Must not know how statements are run: `run` is given, and so are the names of tokens for Tab.
 import { createInterface, type Interface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { complete } from "./completion.js";
+import { HISTORY_SIZE, type History } from "./history.js";
+import { GRAMMAR } from "./parser.js";
 import { needsMoreInput } from "./scanner.js";
 
 const PROMPT = "<no-db>/<no-store># ";
 const CONTINUATION = "-> ".padStart(PROMPT.length);
 
-const HELP = `CREATE API_TOKEN name [WITH ('token.role_name' = role, 'token.expires_in_days' = 30)];
-LIST API_TOKENS;
-LIST API_TOKEN_EVENTS [FOR name];
-ALTER API_TOKEN name RENEW TOKEN [WITH ('token.grace_period_hours' = 24)];
-DROP API_TOKEN name;
-DESCRIBE API_TOKEN name;
-Names fold to lower case; "Double Quotes" keep them as they are. \\q or Ctrl-D ends, Ctrl-C drops the input.
+const HELP = `${GRAMMAR}\
+Names fold to lower case; "Double Quotes" keep them as they are. Tab completes keywords and names, Up brings back earlier
+lines. \\? or help shows this, Ctrl-C drops the input, \\q or Ctrl-D ends.
 `;
 
 export interface Terminal {
   readonly input: Readable;
   readonly output: Writable;
+  /** Earlier lines, and where to keep the new ones. */
+  readonly history?: History;
+  /** For completion; must not reject. */
+  readonly names?: () => Promise<readonly string[]>;
 }
 
 /** Resolves when the user ends the session, and rejects with what `run` rejects with. */
@@ -30,6 +33,7 @@ class Prompt {
   readonly ended: Promise<void>;
   readonly #run: (text: string) => Promise<void>;
   readonly #output: Writable;
+  readonly #history: History | undefined;
   readonly #readline: Interface;
   // Pasted lines arrive faster than statements end; they wait here for their turn.
   readonly #lines: string[] = [];
@@ -37,10 +41,22 @@ class Prompt {
   #work: Promise<void> | undefined;
   #isClosed = false;
 
-  constructor({ input, output }: Terminal, run: (text: string) => Promise<void>) {
+  constructor({ input, output, history, names = async () => [] }: Terminal, run: (text: string) => Promise<void>) {
     this.#run = run;
     this.#output = output;
-    this.#readline = createInterface({ input, output, terminal: true, historySize: 1000 });
+    this.#history = history;
+    this.#readline = createInterface({
+      input,
+      output,
+      terminal: true,
+      historySize: HISTORY_SIZE,
+      history: history?.read().reverse() ?? [],
+      completer: (line: string, callback: (error: null, result: [string[], string]) => void) => {
+        void complete(this.#textWith(line), names).then(({ candidates, typed }) =>
+          callback(null, [[...candidates], typed]),
+        );
+      },
+    });
     this.ended = new Promise((resolve, reject) => {
       this.#readline.on("line", (line) => {
         this.#lines.push(line);
@@ -83,14 +99,20 @@ class Prompt {
   }
 
   async #runIfComplete(line: string): Promise<void> {
+    this.#history?.add(line);
     const isFirst = this.#pending === "";
-    this.#pending = isFirst ? line : `${this.#pending}\n${line}`;
+    this.#pending = this.#textWith(line);
     // A later line without `;` completes nothing; looking at the whole text for each one would be quadratic.
     const mayBeComplete = isFirst || line.includes(";");
     if (!mayBeComplete || needsMoreInput(this.#pending)) return;
     const text = this.#pending;
     this.#pending = "";
     await this.#run(text);
+  }
+
+  /** The lines entered so far and this one. */
+  #textWith(line: string): string {
+    return this.#pending === "" ? line : `${this.#pending}\n${line}`;
   }
 
   #dropInput(): void {

@@ -11,26 +11,42 @@ import type { ChangeResult, Result } from "./execute.js";
 import type { Statement } from "./parser.js";
 import { RpcError } from "./rpc-error.js";
 import { StatementSyntaxError } from "./scanner.js";
-import { type Column, formatTime, renderTable } from "./table.js";
+import { PLAIN, type Style } from "./style.js";
+import { type Cell, type Column, formatTime, renderTable } from "./table.js";
 import { escapeControls, shorten } from "./terminal-text.js";
 
 export type OutputFormat = "table" | "json";
 
 const MAX_CAUSE_LENGTH = 500;
+/** What ends within a week is shown as a warning. */
+const SOON_MS = 7 * 86_400_000;
 const READING: ReadonlySet<Statement["kind"]> = new Set(["list", "events", "describe"]);
 
+/** How a result is shown. `nowMs`: what expires soon is seen from there. */
+export interface Look {
+  readonly style: Style;
+  readonly nowMs: number;
+}
+
+const PLAIN_LOOK: Look = { style: PLAIN, nowMs: 0 };
+
 /** The text for stdout, ended by a newline. JSON is one document on one line, in ASCII. */
-export function formatResult(result: Result, format: OutputFormat): string {
-  return format === "json" ? formatJson(jsonOf(result)) : tableOf(result);
+export function formatResult(result: Result, format: OutputFormat, look: Look = PLAIN_LOOK): string {
+  return format === "json" ? formatJson(jsonOf(result)) : tableOf(result, look);
 }
 
 /**
  * `ERROR <sql_state>: <message>`, then one indented line for each violated field, for why the server cannot be
  * reached, and for a change that may have happened all the same. Names the token itself, as the server's texts are fixed ones.
  */
-export function formatError(error: unknown, statement: Statement | undefined, server: string): string {
+export function formatError(
+  error: unknown,
+  statement: Statement | undefined,
+  server: string,
+  style: Style = PLAIN,
+): string {
   const [message, ...details] = errorLines(error, statement, server).map(escapeControls);
-  return [`ERROR ${message}\n`, ...details.map((detail) => `  ${detail}\n`)].join("");
+  return [`${style.error("ERROR")} ${message}\n`, ...details.map((detail) => `  ${detail}\n`)].join("");
 }
 
 function errorLines(error: unknown, statement: Statement | undefined, server: string): string[] {
@@ -55,35 +71,38 @@ function messageOf(error: RpcError, statement: Statement | undefined): string {
   return error.message;
 }
 
-function tableOf(result: Result): string {
+function tableOf(result: Result, look: Look): string {
   switch (result.kind) {
     case "list": {
-      const rows = result.apiTokens.map((token) => [token.name, ...timesOf(token)]);
-      return renderTable(columns("Name", "Last Used", "Created At", "Expires At"), rows);
+      const rows = result.apiTokens.map((token) => [token.name, ...timesOf(token, look)]);
+      return renderTable(columns("Name", "Last Used", "Created At", "Expires At"), rows, look.style);
     }
-    case "events":
-      return renderTable(columns("Time", "Event", "Name", "Uid", "Generation", "Actor"), result.events.map(eventRow));
+    case "events": {
+      const titles = columns("Time", "Event", "Name", "Uid", "Generation", "Actor");
+      return renderTable(titles, result.events.map(eventRow), look.style);
+    }
     case "description":
-      return descriptionTable(result.apiToken);
+      return descriptionTable(result.apiToken, look);
     case "change":
-      return changeTable(result);
+      return changeTable(result, look.style);
     default:
       return result satisfies never;
   }
 }
 
-function descriptionTable(apiToken: ApiToken): string {
+function descriptionTable(apiToken: ApiToken, look: Look): string {
   const titles = ["Name", "Uid", "Role", "Generation", "Last Used", "Created At", "Expires At"];
   const { name, uid, role, generation, previousSecretExpireTime } = apiToken;
-  const row = [name, uid, orNull(role), String(generation), ...timesOf(apiToken)];
-  return renderTable(columns(...titles, "Previous Secret Until"), [[...row, formatTime(previousSecretExpireTime)]]);
+  const row = [name, uid, orNull(role), String(generation), ...timesOf(apiToken, look)];
+  const rows = [[...row, formatTime(previousSecretExpireTime)]];
+  return renderTable(columns(...titles, "Previous Secret Until"), rows, look.style);
 }
 
-function changeTable({ name, command, summary, token }: ChangeResult): string {
+function changeTable({ name, command, summary, token }: ChangeResult, style: Style): string {
   const heads = columns("Type", "Name", "Command", "Summary");
   const row = ["api_token", name, command, summary];
-  if (token === undefined) return renderTable(heads, [row]);
-  return renderTable([...heads, { title: "Token", wraps: false }], [[...row, token]]);
+  if (token === undefined) return renderTable(heads, [row], style);
+  return renderTable([...heads, { title: "Token", wraps: false }], [[...row, token]], style);
 }
 
 function eventRow({ kind, eventTime, name, uid, generation, actor }: TokenEvent): string[] {
@@ -104,8 +123,10 @@ function columns(...titles: readonly string[]): Column[] {
   return titles.map((title) => ({ title, wraps: true }));
 }
 
-function timesOf({ lastUsedTime, createTime, expireTime }: ApiToken): string[] {
-  return [formatTime(lastUsedTime), formatTime(createTime), formatTime(expireTime)];
+function timesOf({ lastUsedTime, createTime, expireTime }: ApiToken, { nowMs }: Look): Cell[] {
+  const isSoon = expireTime !== undefined && Number(expireTime.seconds) * 1000 < nowMs + SOON_MS;
+  const end = formatTime(expireTime);
+  return [formatTime(lastUsedTime), formatTime(createTime), isSoon ? { warning: end } : end];
 }
 
 function jsonOf(result: Result): unknown {

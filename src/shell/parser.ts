@@ -5,6 +5,22 @@ import { Cursor } from "./cursor.js";
 // google.protobuf.Duration ends at 10,000 years of 365.25 days.
 const MAX_DAYS = 3_652_500;
 const MAX_HOURS = MAX_DAYS * 24;
+// google.protobuf.Timestamp ends with the year 9999.
+const MAX_DAYS_AHEAD = 36_500;
+
+/** All statements, for people. A test holds that they are these. */
+export const GRAMMAR = `\
+CREATE API_TOKEN name [WITH ('token.role_name' = role, 'token.expires_in_days' = 30)];
+LIST API_TOKENS [EXPIRING WITHIN 30 DAYS];
+LIST API_TOKEN_EVENTS [FOR name];
+ALTER API_TOKEN name RENEW TOKEN [WITH ('token.grace_period_hours' = 24)];
+DROP API_TOKEN name;
+DESCRIBE API_TOKEN name;
+`;
+
+const END = ['";"', "end of input"];
+/** What is expected where a token is named. */
+export const TOKEN_NAME = "a token name";
 
 export interface CreateStatement {
   readonly kind: "create";
@@ -24,8 +40,10 @@ export interface NamedStatement {
   readonly name: string;
 }
 
+/** Without a number of days it is about every token. */
 export interface ListStatement {
   readonly kind: "list";
+  readonly expiringWithinDays: number | undefined;
 }
 
 /** Without a name it is about every token. */
@@ -56,7 +74,7 @@ function parseStatement(cursor: Cursor): Statement {
   if (cursor.takeWord("alter")) return parseAlter(cursor);
   if (cursor.takeWord("drop")) return parseNamed(cursor, "drop");
   if (cursor.takeWord("describe")) return parseNamed(cursor, "describe");
-  throw cursor.refuse("CREATE, LIST, ALTER, DROP or DESCRIBE");
+  throw cursor.refuse("CREATE", "LIST", "ALTER", "DROP", "DESCRIBE");
 }
 
 function parseCreate(cursor: Cursor): CreateStatement {
@@ -77,20 +95,27 @@ function parseCreate(cursor: Cursor): CreateStatement {
 
 function parseList(cursor: Cursor): ListStatement | EventsStatement {
   if (cursor.takeWord("api_token_events")) return parseEvents(cursor);
-  if (!cursor.takeWord("api_tokens")) throw cursor.refuse("API_TOKENS or API_TOKEN_EVENTS");
-  cursor.expectStatementEnd('";" or end of input');
-  return { kind: "list" };
+  if (!cursor.takeWord("api_tokens")) throw cursor.refuse("API_TOKENS", "API_TOKEN_EVENTS");
+  if (!cursor.takeWord("expiring")) {
+    cursor.expectStatementEnd("EXPIRING", ...END);
+    return { kind: "list", expiringWithinDays: undefined };
+  }
+  cursor.expectWord("WITHIN");
+  const expiringWithinDays = parseWholeNumber(cursor, 1, MAX_DAYS_AHEAD);
+  cursor.expectWord("DAYS");
+  cursor.expectStatementEnd(...END);
+  return { kind: "list", expiringWithinDays };
 }
 
 function parseEvents(cursor: Cursor): EventsStatement {
   if (!cursor.takeWord("for")) {
-    cursor.expectStatementEnd('FOR, ";" or end of input');
+    cursor.expectStatementEnd("FOR", ...END);
     return { kind: "events", name: undefined };
   }
   // An empty name would reach the server as "every token", the opposite of a restriction.
-  if (cursor.token.value === "") throw cursor.refuse("a token name");
+  if (cursor.token.value === "") throw cursor.refuse(TOKEN_NAME);
   const name = parseName(cursor);
-  cursor.expectStatementEnd('";" or end of input');
+  cursor.expectStatementEnd(...END);
   return { kind: "events", name };
 }
 
@@ -111,13 +136,13 @@ function parseAlter(cursor: Cursor): RenewStatement {
 function parseNamed(cursor: Cursor, kind: NamedStatement["kind"]): NamedStatement {
   cursor.expectWord("API_TOKEN");
   const name = parseName(cursor);
-  cursor.expectStatementEnd('";" or end of input');
+  cursor.expectStatementEnd(...END);
   return { kind, name };
 }
 
 function parseName(cursor: Cursor): string {
   const { kind, value } = cursor.token;
-  if (kind !== "word" && kind !== "quoted") throw cursor.refuse("a token name");
+  if (kind !== "word" && kind !== "quoted") throw cursor.refuse(TOKEN_NAME);
   cursor.advance();
   return value;
 }
@@ -125,14 +150,14 @@ function parseName(cursor: Cursor): string {
 /** `[WITH ('property' = value, ...)]` up to the end of the statement; each property at most once. */
 function parseEndOrProperties(cursor: Cursor, parseValueOf: Readonly<Record<string, () => void>>): void {
   if (!cursor.takeWord("with")) {
-    cursor.expectStatementEnd('WITH, ";" or end of input');
+    cursor.expectStatementEnd("WITH", ...END);
     return;
   }
   const remaining = new Map(Object.entries(parseValueOf));
   cursor.expectSymbol("(");
   do {
     const { kind, value } = cursor.token;
-    if (kind !== "string" || !Object.hasOwn(parseValueOf, value)) throw cursor.refuse(propertyNames(parseValueOf));
+    if (kind !== "string" || !Object.hasOwn(parseValueOf, value)) throw cursor.refuse(...propertyNames(parseValueOf));
     const parseValue = remaining.get(value);
     if (parseValue === undefined) throw cursor.refuse("each property only once");
     remaining.delete(value);
@@ -140,14 +165,12 @@ function parseEndOrProperties(cursor: Cursor, parseValueOf: Readonly<Record<stri
     cursor.expectSymbol("=");
     parseValue();
   } while (cursor.takeSymbol(","));
-  if (!cursor.takeSymbol(")")) throw cursor.refuse('"," or ")"');
-  cursor.expectStatementEnd('";" or end of input');
+  if (!cursor.takeSymbol(")")) throw cursor.refuse('","', '")"');
+  cursor.expectStatementEnd(...END);
 }
 
-function propertyNames(properties: Readonly<Record<string, unknown>>): string {
-  return Object.keys(properties)
-    .map((name) => `'${name}'`)
-    .join(" or ");
+function propertyNames(properties: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(properties).map((name) => `'${name}'`);
 }
 
 function parseRole(cursor: Cursor): string {

@@ -16,22 +16,35 @@ export interface Token {
 /** The only error that scanning and parsing throw. Lines and columns count code points from 1. */
 export class StatementSyntaxError extends Error {
   override readonly name = "StatementSyntaxError";
+  readonly offset: number;
   readonly line: number;
   readonly column: number;
+  /** All that could have stood there. */
+  readonly expected: readonly string[];
 
-  constructor(text: string, offset: number, found: string, expected: string) {
+  constructor(text: string, offset: number, found: string, expected: readonly string[]) {
     const { line, column } = positionAt(text, offset);
-    super(`syntax error at line ${line}, column ${column}: found ${found}, expected ${expected}`);
+    super(`syntax error at line ${line}, column ${column}: found ${found}, expected ${enumerate(expected)}`);
+    this.offset = offset;
     this.line = line;
     this.column = column;
+    this.expected = expected;
   }
 }
 
 /** Text that ended inside quotes: at a prompt more lines may still complete it. */
-export class UnterminatedQuoteError extends StatementSyntaxError {}
+export class UnterminatedQuoteError extends StatementSyntaxError {
+  /** Where the quote stands that is never closed. */
+  readonly openedAt: number;
+
+  constructor(text: string, openedAt: number, expected: string) {
+    super(text, text.length, "end of input", [expected]);
+    this.openedAt = openedAt;
+  }
+}
 
 /** The refusal of a token where something else was expected. */
-export function unexpected(text: string, token: Token, expected: string): StatementSyntaxError {
+export function unexpected(text: string, token: Token, expected: readonly string[]): StatementSyntaxError {
   const found = token.kind === "end" ? "end of input" : quoteSource(text.slice(token.offset, token.end));
   return new StatementSyntaxError(text, token.offset, found, expected);
 }
@@ -103,7 +116,7 @@ function readQuoted(text: string, start: number, quote: string): { value: string
 function unterminated(text: string, start: number, quote: string): UnterminatedQuoteError {
   const { line, column } = positionAt(text, start);
   const expected = `closing ${quote} for the one at line ${line}, column ${column}`;
-  return new UnterminatedQuoteError(text, text.length, "end of input", expected);
+  return new UnterminatedQuoteError(text, start, expected);
 }
 
 function positionAt(text: string, offset: number): { line: number; column: number } {
@@ -118,6 +131,12 @@ function positionAt(text: string, offset: number): { line: number; column: numbe
     }
   }
   return { line, column };
+}
+
+/** `a`, `a or b`, `a, b or c`. */
+function enumerate(items: readonly string[]): string {
+  const last = items.at(-1) ?? "";
+  return items.length < 2 ? last : `${items.slice(0, -1).join(", ")} or ${last}`;
 }
 
 function quoteSource(source: string): string {

@@ -1,6 +1,7 @@
 // Draws the shell's tables and formats the values in their cells.
 // Must not know what the columns mean.
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
+import { type Paint, PLAIN, type Style } from "./style.js";
 import { escapeControls } from "./terminal-text.js";
 
 const MAX_COLUMN_WIDTH = 40;
@@ -11,18 +12,31 @@ export interface Column {
   readonly wraps: boolean;
 }
 
+/** A cell's text; a warning stands out where the style has a way to. */
+export type Cell = string | { readonly warning: string };
+
 /** The table as lines, each ended by a newline. Each row has one cell per column. */
-export function renderTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+export function renderTable(
+  columns: readonly Column[],
+  rows: readonly (readonly Cell[])[],
+  style: Style = PLAIN,
+): string {
   // A title is a cell with one more leading space.
-  const header = columns.map(({ title }) => ` ${title}`);
-  const body = rows.map((row) => row.map(escapeControls));
+  const header = columns.map(({ title }) => ({ text: ` ${title}`, paint: style.title }));
+  const body = rows.map((row) =>
+    row.map((cell) =>
+      typeof cell === "string"
+        ? { text: escapeControls(cell), paint: PLAIN.title }
+        : { text: escapeControls(cell.warning), paint: style.warning },
+    ),
+  );
   const widths = columns.map(({ wraps }, index) => {
     const width = longest([header, ...body], index);
     return wraps ? Math.min(width, MAX_COLUMN_WIDTH) : width;
   });
-  const drawRow = (row: readonly string[]) =>
+  const drawRow = (row: readonly PaintedText[]) =>
     rowLines(
-      columns.map(({ wraps }, index) => cellLines(row[index] ?? "", wraps)),
+      columns.map(({ wraps }, index) => cellLines(row[index], wraps)),
       widths,
     );
   return [rule(widths, "-"), ...drawRow(header), rule(widths, "="), ...body.flatMap(drawRow), rule(widths, "-")]
@@ -52,18 +66,25 @@ export function wrapWords(text: string): string[] {
   return [...lines, characters.slice(start).join("")];
 }
 
-function cellLines(text: string, wraps: boolean): string[] {
-  return wraps ? wrapWords(text) : [text];
+interface PaintedText {
+  readonly text: string;
+  readonly paint: Paint;
 }
 
-function longest(rows: readonly (readonly string[])[], column: number): number {
-  return rows.reduce((width, row) => Math.max(width, lengthOf(row[column] ?? "")), 0);
+const EMPTY: PaintedText = { text: "", paint: PLAIN.title };
+
+function cellLines({ text, paint }: PaintedText = EMPTY, wraps: boolean): PaintedText[] {
+  return (wraps ? wrapWords(text) : [text]).map((line) => ({ text: line, paint }));
 }
 
-function rowLines(cells: readonly string[][], widths: readonly number[]): string[] {
+function longest(rows: readonly (readonly PaintedText[])[], column: number): number {
+  return rows.reduce((width, row) => Math.max(width, lengthOf(row[column]?.text ?? "")), 0);
+}
+
+function rowLines(cells: readonly PaintedText[][], widths: readonly number[]): string[] {
   const height = Math.max(...cells.map((lines) => lines.length));
   return Array.from({ length: height }, (_, line) => {
-    const texts = widths.map((width, column) => pad(cells[column]?.[line] ?? "", width));
+    const texts = widths.map((width, column) => pad(cells[column]?.[line] ?? EMPTY, width));
     return `| ${texts.join(" | ")} |`;
   });
 }
@@ -72,8 +93,8 @@ function rule(widths: readonly number[], stroke: string): string {
   return `+${widths.map((width) => stroke.repeat(width + 2)).join("+")}+`;
 }
 
-function pad(text: string, width: number): string {
-  return text + " ".repeat(width - lengthOf(text));
+function pad({ text, paint }: PaintedText, width: number): string {
+  return paint(text) + " ".repeat(width - lengthOf(text));
 }
 
 function lengthOf(text: string): number {

@@ -65,6 +65,10 @@ function badUser(
   return methods.map((method) => call(`a user_id ${title}`, method, fields(method), INVALID_FIELD, ADMIN));
 }
 
+function badExpireBefore(title: string, expireBefore: { seconds: bigint; nanos: number }): Row {
+  return call(`an expire_before ${title}`, "listTokens", { expireBefore }, INVALID_FIELD);
+}
+
 function badPageToken(title: string, pageToken: string): Row {
   return call(`a page token ${title}`, "listTokens", { pageToken }, INVALID_FIELD);
 }
@@ -211,6 +215,13 @@ export const FIELD_ROWS: readonly Row[] = [
   call("a page size of -1", "listTokens", { pageSize: -1 }, INVALID_FIELD),
   call("the smallest page size", "listTokens", { pageSize: -(2 ** 31) }, INVALID_FIELD),
   call("the largest page size", "listTokens", { pageSize: 2 ** 31 - 1 }, OK),
+  badExpireBefore("before the year 1", { seconds: -62_135_596_801n, nanos: 0 }),
+  badExpireBefore("after the year 9999", { seconds: 253_402_300_800n, nanos: 0 }),
+  badExpireBefore("of the largest number", { seconds: 2n ** 63n - 1n, nanos: 2 ** 31 - 1 }),
+  badExpireBefore("of the smallest number", { seconds: -(2n ** 63n), nanos: -(2 ** 31) }),
+  badExpireBefore("with negative nanos", { seconds: 0n, nanos: -1 }),
+  badExpireBefore("of a second's nanos and more", { seconds: 0n, nanos: 1_000_000_000 }),
+  call("the last expire_before", "listTokens", { expireBefore: { seconds: 253_402_300_799n, nanos: 999_999_999 } }, OK),
   badPageToken("of garbage", CANARY),
   badPageToken("of 10 KB", CANARY.padEnd(10_000, "x")),
   badPageToken("of 60 KB", CANARY.padEnd(60_000, "A")),

@@ -74,6 +74,20 @@ test("a grace period is from 0 to 7 days", () => {
     expect(check(seconds)).toEqual(["grace_period: must be from 0 to 604800 seconds"]);
 });
 
+test("expire_before is an instant of the years 1 to 9999; what counts is the first millisecond that is not before it", () => {
+  const at = (seconds: bigint, nanos = 0) => new Fields().expireBefore({ seconds, nanos });
+  expect(new Fields().expireBefore(undefined)).toBeUndefined();
+  expect([at(0n), at(5n, 1_000_000), at(5n, 1), at(5n, 999_999_999), at(-1n, 1)]).toEqual([0, 5001, 5001, 6000, -999]);
+  const check = (seconds: bigint, nanos = 0) => violations((fields) => fields.expireBefore({ seconds, nanos }));
+  for (const seconds of [-62_135_596_800n, 253_402_300_799n]) expect(check(seconds, 999_999_999)).toEqual([]);
+  for (const seconds of [-62_135_596_801n, 253_402_300_800n, 2n ** 63n - 1n, -(2n ** 63n)]) {
+    expect(check(seconds)).toEqual(["expire_before: must be in the years 1 to 9999"]);
+  }
+  for (const nanos of [-1, 1_000_000_000, 2 ** 31 - 1, -(2 ** 31)]) {
+    expect(check(0n, nanos)).toEqual(["expire_before: must have nanos from 0 to 999999999"]);
+  }
+});
+
 test("a request_id is a UUID, in any case of letters", () => {
   const check = (text: string) => violations((fields) => fields.requestId(text));
   expect(new Fields().requestId("1B9D6BCD-BBFD-4B2D-9B5D-AB8DFBBD4BED")).toBe("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed");

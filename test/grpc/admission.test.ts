@@ -51,6 +51,9 @@ test("a list of a thousand counts for twenty of fifty, and what is left is made 
   await tokens.listTokens({ pageSize: 1000 });
   await expect(tokens.listTokens({})).rejects.toMatchObject(RATE_LIMITED);
   await eventually(() => tokens.listTokens({}));
+  const expireBefore = { seconds: 0n, nanos: 0 };
+  for (let call = 0; call < 5; call += 1) await tokens.listTokens({ expireBefore }, { user: "bob" });
+  await expect(tokens.listTokens({}, { user: "bob" })).rejects.toMatchObject(RATE_LIMITED);
 });
 
 test("an address that presents too many bad credentials is refused others, and calls without them go on", async () => {

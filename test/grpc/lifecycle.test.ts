@@ -41,7 +41,23 @@ test("a created token has every field of the contract, lives for exactly 90 days
     apiToken: created,
     secret: Secret.SECRET_CURRENT,
     reason: InactiveReason.INACTIVE_REASON_UNSPECIFIED,
+    expiresIn: seconds(7_775_999),
   });
+});
+
+test("a verification tells for how long the presented secret works, by the store's clock, whatever the clock of who asks", async () => {
+  const first = await service.tokens.createToken({ name: "my_token", ttl: seconds(3600) });
+  const { results } = await service.verification.verifyTokens({ tokens: [first.token, "no token"] });
+  expect(results.map(({ expiresIn }) => expiresIn)).toEqual([seconds(3599), undefined]);
+  const second = await service.tokens.renewToken({ name: "my_token", gracePeriod: seconds(60) });
+  expect((await verify(first.token)).expiresIn).toEqual(seconds(59));
+  expect((await verify(second.token)).expiresIn).toEqual(seconds(3599));
+  // As if half of the time had passed.
+  const [key = ""] = await service.redis.client.keys("apitoken:*:t:*");
+  await service.redis.client.hincrby(key, "c", -1_800_000);
+  expect((await verify(second.token)).expiresIn).toEqual(seconds(1799));
+  await service.redis.client.hincrby(key, "c", -1_800_001);
+  expect((await verify(second.token)).expiresIn).toEqual(seconds(0));
 });
 
 test("a renewal ends the old secret at once and starts the new one", async () => {
@@ -62,6 +78,7 @@ test("a renewal ends the old secret at once and starts the new one", async () =>
     apiToken: undefined,
     secret: Secret.SECRET_UNSPECIFIED,
     reason: InactiveReason.INACTIVE_REASON_SUPERSEDED,
+    expiresIn: undefined,
   });
   expect(await verify(renewed.token)).toMatchObject({ active: true, apiToken: after });
 });
@@ -219,6 +236,41 @@ test("pages follow each other without gap or repeat, and refuse another query or
   }
   const other = await service.tokens.listTokens({ pageToken: nextPageToken, pageSize: 1 });
   expect(other.apiTokens.map(({ name }) => name)).toEqual(["c"]);
+});
+
+test("expire_before lists only what expires before it, and its pages go on only with the same instant", async () => {
+  const days = (count: number) => seconds(count * 86_400);
+  for (const [name, ttl] of Object.entries({ a: 5, b: 90, c: 6, d: 30, e: 7 })) {
+    await service.tokens.createToken({ name, ttl: days(ttl) });
+  }
+  const { apiToken } = await service.tokens.getToken({ name: "e" });
+  const expireBefore = required(apiToken?.expireTime);
+  const list = async (request: object) => service.tokens.listTokens({ pageSize: 1, expireBefore, ...request });
+  const first = await list({});
+  expect(first.apiTokens.map(({ name }) => name)).toEqual(["a"]);
+  const second = await list({ pageToken: first.nextPageToken });
+  expect(second.apiTokens.map(({ name }) => name)).toEqual(["c"]);
+  expect(second.nextPageToken).toBe("");
+  const later = await list({ pageSize: 0, expireBefore: { ...expireBefore, nanos: expireBefore.nanos + 1 } });
+  expect(later.apiTokens.map(({ name }) => name)).toEqual(["a", "c", "e"]);
+
+  const everything = await service.tokens.listTokens({ pageSize: 1 });
+  for (const request of [
+    { pageToken: first.nextPageToken, expireBefore: undefined },
+    { pageToken: first.nextPageToken, expireBefore: { ...expireBefore, seconds: expireBefore.seconds + 1n } },
+    { pageToken: everything.nextPageToken },
+  ]) {
+    await expect(list(request)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      violations: ["page_token: is not a page token of this query and caller"],
+    });
+  }
+  await expect(list({ pageSize: -1, expireBefore: { seconds: 2n ** 60n, nanos: 0 } })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+    reason: "INVALID_FIELD",
+    sqlState: "3D008",
+    violations: ["page_size: must not be negative", "expire_before: must be in the years 1 to 9999"],
+  });
 });
 
 test("a page token that was made up by its bearer shows nobody else's tokens", async () => {

@@ -198,7 +198,7 @@ function call(rpc: RpcName, at: number, tokens: readonly string[], name: string)
     case "RevokeToken":
       return service.tokens.revokeToken({ name, userId });
     case "ListTokens":
-      return service.tokens.listTokens({ userId });
+      return listBothWays({ userId });
     case "ListTokenEvents":
       return service.tokens.listTokenEvents({ userId });
     case "VerifyToken":
@@ -206,6 +206,17 @@ function call(rpc: RpcName, at: number, tokens: readonly string[], name: string)
     case "VerifyTokens":
       return service.verification.verifyTokens({ tokens: [tokens[at] ?? ""] });
   }
+}
+
+/** With `expire_before` and without the rules are the same; what is seen with it lies within what is seen without. */
+async function listBothWays(request: { userId: string }): Promise<void> {
+  const expireBefore = { seconds: BigInt(Math.floor(Date.now() / 1000) + 100 * 86_400), nanos: 0 };
+  const [all, expiring] = await Promise.allSettled([
+    service.tokens.listTokens(request),
+    service.tokens.listTokens({ ...request, expireBefore }),
+  ]);
+  expect(expiring).toEqual(all);
+  if (all.status === "rejected") throw all.reason;
 }
 
 async function contents(): Promise<string> {

@@ -320,6 +320,39 @@ test.each([0, 1, 1000, 1001])("a list of %i tokens comes in full pages, and ends
   expect(await listAll("alice", 1000)).toHaveLength(count);
 });
 
+test("a list of what expires before an instant has exactly that, in the order of names, in pages of any size", async () => {
+  const ends = new Map<string, number>();
+  for (let i = 0; i < 40; i += 1) {
+    const token = await createToken({
+      userId: i % 2 === 0 ? "alice" : "bob",
+      name: `t${i}`,
+      ttlMs: 60_000 + (i % 7) * 1000,
+    });
+    ends.set(`${token.userId}\0${token.name}`, expireTimeMs(token));
+  }
+  const instants = [...ends.values()].flatMap((endMs) => [endMs, endMs + 1]);
+  for (const expireBeforeMs of [-62_135_596_800_000, ...instants, 253_402_300_800_000]) {
+    const expected = [...ends].flatMap(([entry, endMs]) => (endMs < expireBeforeMs ? [entry] : [])).sort();
+    for (const limit of [1, 7, 1000]) expect(await listAll(undefined, limit, expireBeforeMs)).toEqual(expected);
+    const own = expected.filter((entry) => entry.startsWith("bob\0"));
+    expect(await listAll("bob", 3, expireBeforeMs)).toEqual(own);
+  }
+});
+
+test("a call passes over about a thousand tokens that expire too late, and the next one goes on from there", async () => {
+  for (let batch = 0; batch < 5; batch += 1) await createMany(500, {}, `late-${batch}-`);
+  const soon = await createToken({ name: "soon", ttlMs: 60_000, maxTokensPerUser: 10_000 });
+  const query = { organizationId: ORGANIZATION, userId: "alice", limit: 1, expireBeforeMs: expireTimeMs(soon) + 1 };
+  const lengths: number[] = [];
+  let after: Parameters<RedisTokenStore["list"]>[0]["after"];
+  do {
+    const page = await store.list({ ...query, after });
+    lengths.push(page.tokens.length);
+    after = page.next;
+  } while (after !== undefined);
+  expect(lengths).toEqual([0, 0, 1]);
+});
+
 test("a list passes over any number of expired tokens and drops them from the index", async () => {
   for (let batch = 0; batch < 10; batch += 1) await createMany(500, {}, `batch-${batch}-`);
   // Gone all at once, as by expiry.
@@ -438,11 +471,11 @@ async function redisTime(): Promise<[number]> {
 }
 
 /** All pages, as `user \0 name`. */
-async function listAll(userId: string | undefined, limit: number): Promise<string[]> {
+async function listAll(userId: string | undefined, limit: number, expireBeforeMs?: number): Promise<string[]> {
   const entries: string[] = [];
   let after: Parameters<RedisTokenStore["list"]>[0]["after"];
   do {
-    const page = await store.list({ organizationId: ORGANIZATION, userId, after, limit });
+    const page = await store.list({ organizationId: ORGANIZATION, userId, expireBeforeMs, after, limit });
     expect(page.tokens.length).toBeLessThanOrEqual(limit);
     entries.push(...page.tokens.map((token) => `${token.userId}\0${token.name}`));
     after = page.next;

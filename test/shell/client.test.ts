@@ -1,6 +1,11 @@
 // The client against a server of this test's own, whose pages are as awkward as the contract allows.
-
-import { credentials, type handleUnaryCall, Server, ServerCredentials } from "@grpc/grpc-js";
+import {
+  credentials,
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { afterEach, expect, test } from "@jest/globals";
 import {
   ApiTokenServiceService,
@@ -50,6 +55,23 @@ test("a call that is refused for its rate is repeated when the server says so", 
   client.close();
 });
 
+test("names to help with typing come at once or not at all", async () => {
+  const service = await startService();
+  stops.push(() => service.stop());
+  const port = Number(service.address.split(":").at(-1));
+  for (const name of ["b", "a"]) await service.tokens.createToken({ name });
+  const client = clientOf(port);
+  stops.push(() => client.close());
+  expect(await client.tokenNames()).toEqual(["a", "b"]);
+
+  const nobody = clientOf(1);
+  const stalled = clientOf(await serve({ listTokens: () => {} }));
+  stops.push(() => [nobody.close(), stalled.close()]);
+  const startMs = performance.now();
+  expect(await Promise.all([nobody.tokenNames(), stalled.tokenNames()])).toEqual([[], []]);
+  expect(performance.now() - startMs).toBeLessThan(2000);
+});
+
 /** A client of a server that has the pages, and what it asks for. */
 async function connect(): Promise<{ client: ApiTokenClient; requests: readonly ListTokenEventsRequest[] }> {
   const requests: ListTokenEventsRequest[] = [];
@@ -57,19 +79,21 @@ async function connect(): Promise<{ client: ApiTokenClient; requests: readonly L
     requests.push(request);
     answer(null, PAGES.get(request.pageToken));
   };
+  const client = clientOf(await serve({ listTokenEvents }));
+  stops.push(() => client.close());
+  return { client, requests };
+}
+
+/** The port of a server that has these methods. */
+async function serve(methods: UntypedServiceImplementation): Promise<number> {
   const server = new Server();
-  server.addService(ApiTokenServiceService, { listTokenEvents });
-  const port = await new Promise<number>((resolve, reject) => {
+  stops.push(() => server.forceShutdown());
+  server.addService(ApiTokenServiceService, methods);
+  return new Promise((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),
     );
   });
-  const client = clientOf(port);
-  stops.push(() => {
-    client.close();
-    server.forceShutdown();
-  });
-  return { client, requests };
 }
 
 function clientOf(port: number): ApiTokenClient {

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text as readAll } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { GRAMMAR } from "../../src/shell/parser.js";
 
 const PROGRAM = new URL("../../src/shell/main.js", import.meta.url).pathname;
 const SECRET = "apt_secret";
@@ -26,6 +27,7 @@ test("--help explains every option and exits with 0", async () => {
   for (const option of [
     "-c",
     "-f",
+    "--watch",
     "--output",
     "--server",
     "--token",
@@ -36,6 +38,9 @@ test("--help explains every option and exits with 0", async () => {
   ]) {
     expect(stdout).toContain(` ${option} `);
   }
+  expect(stdout).toContain(GRAMMAR);
+  expect(stdout).toContain("APITOKEN_HISTORY");
+  expect(stdout).toContain("NO_COLOR");
 });
 
 test("--version tells the version of the package", async () => {
@@ -47,6 +52,15 @@ describe("wrong usage exits with 2 and says what is wrong", () => {
   test.each([
     [["-c", "LIST API_TOKENS", "-f", "x"], "-c and -f cannot be combined"],
     [["-c", "LIST API_TOKENS", "-c", "DROP API_TOKEN x"], "-c is given twice"],
+    [["--watch", "5"], "--watch needs -c or -f"],
+    ...["0", "1.5", "-1", "5s", "86401", ""].map((seconds): [string[], string] => [
+      [`--watch=${seconds}`, "-c", "LIST API_TOKENS"],
+      "--watch must be a whole number of seconds from 1 to 86400",
+    ]),
+    ...["", "DROP API_TOKEN x", "LIST API_TOKENS; CREATE API_TOKEN x"].map((text): [string[], string] => [
+      ["--watch", "5", "-c", text],
+      "--watch repeats LIST statements only",
+    ]),
     [["--nonsense"], "Unknown option '--nonsense'"],
     [["LIST API_TOKENS"], "Unexpected argument 'LIST API_TOKENS'"],
     [["-f"], "argument missing"],

@@ -26,7 +26,9 @@ describe("every statement is understood", () => {
       "create api_token t with('token.expires_in_days'=030,'token.role_name'=r)",
       { kind: "create", name: "t", role: "r", expiresInDays: 30 },
     ],
-    ["LIST API_TOKENS", { kind: "list" }],
+    ["LIST API_TOKENS", { kind: "list", expiringWithinDays: undefined }],
+    ["LIST API_TOKENS EXPIRING WITHIN 30 DAYS", { kind: "list", expiringWithinDays: 30 }],
+    ["list api_tokens\nexpiring -- soon\nwithin 036500 days", { kind: "list", expiringWithinDays: 36_500 }],
     ["LIST API_TOKEN_EVENTS", { kind: "events", name: undefined }],
     ["LIST API_TOKEN_EVENTS FOR t", { kind: "events", name: "t" }],
     ["list Api_Token_Events\n-- why\nfor My_Token", { kind: "events", name: "my_token" }],
@@ -78,6 +80,7 @@ test.each(["", " \n", ";", ";;; ;", "-- nothing", "-- nothing\n;"])("%j holds no
 const STATEMENTS = "CREATE, LIST, ALTER, DROP or DESCRIBE";
 const LISTS = "API_TOKENS or API_TOKEN_EVENTS";
 const DAYS = "a whole number from 1 to 3652500";
+const DAYS_AHEAD = "a whole number from 1 to 36500";
 
 describe("a fault is told with its place, what was found and what was expected", () => {
   test.each([
@@ -88,7 +91,19 @@ describe("a fault is told with its place, what was found and what was expected",
     ["LIST", 1, 5, "end of input", LISTS],
     ["LIST API_TOKEN", 1, 6, '"API_TOKEN"', LISTS],
     ['LIST "api_tokens"', 1, 6, '""api_tokens""', LISTS],
-    ["LIST API_TOKENS FOR x", 1, 17, '"FOR"', '";" or end of input'],
+    ["LIST API_TOKENS FOR x", 1, 17, '"FOR"', 'EXPIRING, ";" or end of input'],
+    ["LIST API_TOKENS EXPIRING", 1, 25, "end of input", "WITHIN"],
+    ["LIST API_TOKENS EXPIRING IN 30 DAYS", 1, 26, '"IN"', "WITHIN"],
+    ["LIST API_TOKENS EXPIRING WITHIN", 1, 32, "end of input", DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN DAYS", 1, 33, '"DAYS"', DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN 0 DAYS", 1, 33, '"0"', DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN -1 DAYS", 1, 33, '"-"', DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN 36501 DAYS", 1, 33, '"36501"', DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN '7' DAYS", 1, 33, "\"'7'\"", DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN 7d", 1, 33, '"7d"', DAYS_AHEAD],
+    ["LIST API_TOKENS EXPIRING WITHIN 7", 1, 34, "end of input", "DAYS"],
+    ["LIST API_TOKENS EXPIRING WITHIN 7 HOURS", 1, 35, '"HOURS"', "DAYS"],
+    ["LIST API_TOKENS EXPIRING WITHIN 7 DAYS FOR x", 1, 40, '"FOR"', '";" or end of input'],
     ["LIST API_TOKEN_EVENTS x", 1, 23, '"x"', 'FOR, ";" or end of input'],
     ["LIST API_TOKEN_EVENTS\nLIST API_TOKENS", 2, 1, '"LIST"', 'FOR, ";" or end of input'],
     ["LIST API_TOKEN_EVENTS FOR", 1, 26, "end of input", "a token name"],
@@ -96,7 +111,7 @@ describe("a fault is told with its place, what was found and what was expected",
     ["LIST API_TOKEN_EVENTS FOR 'x'", 1, 27, "\"'x'\"", "a token name"],
     ['LIST API_TOKEN_EVENTS FOR ""', 1, 27, '""""', "a token name"],
     ["LIST API_TOKEN_EVENTS FOR x, y", 1, 28, '","', '";" or end of input'],
-    ["LIST API_TOKENS LIST API_TOKENS", 1, 17, '"LIST"', '";" or end of input'],
+    ["LIST API_TOKENS LIST API_TOKENS", 1, 17, '"LIST"', 'EXPIRING, ";" or end of input'],
     ["CREATE TOKEN x", 1, 8, '"TOKEN"', "API_TOKEN"],
     ["CREATE API_TOKEN", 1, 17, "end of input", "a token name"],
     ["CREATE API_TOKEN 'x'", 1, 18, "\"'x'\"", "a token name"],
@@ -174,7 +189,14 @@ test("whatever the text, parsing ends in statements or in a syntax error with a 
   fc.assert(
     fc.property(
       ANY_TEXT,
-      fc.constantFrom("", "DROP API_TOKEN ", "CREATE API_TOKEN x WITH (", "LIST API_TOKENS;", "LIST API_TOKEN_EVENTS "),
+      fc.constantFrom(
+        "",
+        "DROP API_TOKEN ",
+        "CREATE API_TOKEN x WITH (",
+        "LIST API_TOKENS;",
+        "LIST API_TOKENS EXPIRING ",
+        "LIST API_TOKEN_EVENTS ",
+      ),
       (text, before) => {
         const error = refusalOf(before + text);
         if (error === undefined) return;

@@ -1,8 +1,9 @@
 // The seed's transcripts as golden sessions: the real shell against a real server. Only time stamps and the secret differ.
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { text as readAll } from "node:stream/consumers";
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { eventually, type Service, startService } from "../harness.js";
+import { rendered, Terminal } from "./terminal.js";
 
 const SHELL = new URL("../../src/shell/main.js", import.meta.url).pathname;
 
@@ -89,33 +90,15 @@ test("the seed's session, scripted: LIST, ALTER ... RENEW TOKEN, LIST", async ()
   expect(await service.verification.verifyToken({ token })).toMatchObject({ active: true });
 });
 
-// util-linux's script gives the shell a terminal; a container without /dev/pts has none to give, and macOS's differs.
-const hasTerminal = spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0;
-const inTerminal = hasTerminal ? test : test.skip;
-
-inTerminal("the seed's session, typed at a terminal: the transcript is the seed's, prompts and all", async () => {
+test("the seed's session, typed at a terminal: the transcript is the seed's, prompts and all", async () => {
   await usedToken();
-  const child = spawn("script", [
-    "-qec",
-    `stty cols 400; ${process.execPath} ${SHELL} --server ${service.address}`,
-    "/dev/null",
-  ]);
-  let screen = "";
-  child.stdout.on("data", (bytes: Buffer) => {
-    screen += bytes.toString();
-  });
-  const prompted = (since: number) =>
-    eventually(() => expect(rendered(screen.slice(since))).toMatch(/(^|\n)<no-db>\/<no-store># $/));
-  await prompted(0);
+  const terminal = new Terminal(["--server", service.address], { APITOKEN_HISTORY: "" });
   for (const statement of ["LIST API_TOKENS;", "ALTER API_TOKEN my_token RENEW TOKEN;", "LIST API_TOKENS;"]) {
-    const before = screen.length;
-    child.stdin.write(`${statement}\r`);
-    await eventually(() => expect(screen.slice(before)).toContain("|\r\n+"));
-    await prompted(before);
+    await terminal.enter(statement);
   }
-  child.stdin.write("\\q\r");
-  await new Promise((resolve) => child.on("close", resolve));
-  expect(seedToken(sameTimes(rendered(screen)))).toBe(
+  terminal.type("\\q\r");
+  await terminal.ended;
+  expect(seedToken(sameTimes(rendered(terminal.shown)))).toBe(
     sameTimes(
       [
         `<no-db>/<no-store># LIST API_TOKENS;\n${SEED_LIST_BEFORE}`,
@@ -126,14 +109,6 @@ inTerminal("the seed's session, typed at a terminal: the transcript is the seed'
     ),
   );
 });
-
-/** What a terminal shows of these bytes: readline redraws its line, so only the last drawing of each counts. */
-function rendered(bytes: string): string {
-  const lines = bytes.replaceAll("\r\n", "\n").split("\n");
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the terminal's own sequences
-  const shown = lines.map((line) => (line.split(/\u001b\[1G/).at(-1) ?? "").replace(/\u001b\[[\d;]*[A-Za-z]|\r/g, ""));
-  return shown.join("\n");
-}
 
 test("CREATE and DROP print the words and columns of the statement's tables", async () => {
   const created = await shell([
@@ -170,6 +145,21 @@ test("LIST shows all of more tokens than one page holds", async () => {
   }
   const { stdout } = await shell(["-c", "LIST API_TOKENS", "--output", "json"]);
   expect((JSON.parse(stdout) as { api_tokens: unknown[] }).api_tokens).toHaveLength(1001);
+});
+
+test("LIST ... EXPIRING WITHIN n DAYS shows the tokens that end within n days", async () => {
+  for (const [name, days] of Object.entries({ tomorrow: 1, month: 30, year: 365 })) {
+    await service.tokens.createToken({ name, ttl: { seconds: BigInt(days * 86_400 - 60), nanos: 0 } });
+  }
+  const names = async (days: number) => {
+    const { stdout } = await shell(["-c", `LIST API_TOKENS EXPIRING WITHIN ${days} DAYS`, "--output", "json"]);
+    return (JSON.parse(stdout) as { api_tokens: { name: string }[] }).api_tokens.map(({ name }) => name);
+  };
+  expect(await names(1)).toEqual(["tomorrow"]);
+  expect(await names(30)).toEqual(["month", "tomorrow"]);
+  expect(await names(36_500)).toEqual(["month", "tomorrow", "year"]);
+  const { stdout } = await shell(["-c", "LIST API_TOKENS EXPIRING WITHIN 29 DAYS"]);
+  expect(sameTimes(stdout)).toBe(sameTimes(SEED_LIST_AFTER.replace("my_token", "tomorrow")));
 });
 
 test.each(["LIST API_TOKEN_EVENTS", "LIST API_TOKEN_EVENTS FOR nothing"])(

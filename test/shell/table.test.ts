@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { COLOURED } from "../../src/shell/style.js";
 import { formatTime, renderTable, wrapWords } from "../../src/shell/table.js";
 
 const LIST = ["Name", "Last Used", "Created At", "Expires At"].map(wrapping);
@@ -122,3 +123,17 @@ function wrapping(title: string) {
 function at(time: string) {
   return { seconds: BigInt(Date.parse(time) / 1000), nanos: 0 };
 }
+
+test("colours surround the texts, and change neither widths nor lines", () => {
+  const columns = [
+    { title: "Name", wraps: true },
+    { title: "Ends", wraps: true },
+  ];
+  const rows = [["a", { warning: `${"soon ".repeat(9)}\u001b[2J` }]];
+  const plain = renderTable(columns, rows);
+  const coloured = renderTable(columns, rows, COLOURED);
+  expect(coloured).toContain("| \u001b[1m Name\u001b[22m | \u001b[1m Ends\u001b[22m ");
+  expect(coloured).toContain("| \u001b[33msoon");
+  const marks = ["1", "22", "33", "39"].map((code) => `\u001b[${code}m`);
+  expect(marks.reduce((text, mark) => text.replaceAll(mark, ""), coloured)).toBe(plain);
+});

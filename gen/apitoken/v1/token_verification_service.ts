@@ -18,6 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Duration } from "../../google/protobuf/duration.js";
 import { ApiToken } from "./api_token.js";
 
 export const protobufPackage = "apitoken.v1";
@@ -172,6 +173,12 @@ export interface VerifyTokenResponse {
   secret: Secret;
   /** Why not. Set only when not active. */
   reason: InactiveReason;
+  /**
+   * For how long the presented secret still works, in whole seconds, rounded down: the current one until the token's
+   * `expire_time`, a previous one until its `previous_secret_expire_time`. Reckoned on the clock of the token store, which
+   * ends tokens, so that it is right for whoever reads it with a wrong clock. Set only when active.
+   */
+  expiresIn: Duration | undefined;
 }
 
 function createBaseVerifyTokenRequest(): VerifyTokenRequest {
@@ -382,7 +389,7 @@ export const VerifyTokensResponse: MessageFns<VerifyTokensResponse> = {
 };
 
 function createBaseVerifyTokenResponse(): VerifyTokenResponse {
-  return { active: false, apiToken: undefined, secret: 0, reason: 0 };
+  return { active: false, apiToken: undefined, secret: 0, reason: 0, expiresIn: undefined };
 }
 
 export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
@@ -398,6 +405,9 @@ export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
     }
     if (message.reason !== 0) {
       writer.uint32(32).int32(message.reason);
+    }
+    if (message.expiresIn !== undefined) {
+      Duration.encode(message.expiresIn, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -447,6 +457,14 @@ export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
             message.reason = reader.int32() as any;
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.expiresIn = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -469,6 +487,11 @@ export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
         : undefined,
       secret: isSet(object.secret) ? secretFromJSON(object.secret) : 0,
       reason: isSet(object.reason) ? inactiveReasonFromJSON(object.reason) : 0,
+      expiresIn: isSet(object.expiresIn)
+        ? Duration.fromJSON(object.expiresIn)
+        : isSet(object.expires_in)
+        ? Duration.fromJSON(object.expires_in)
+        : undefined,
     };
   },
 
@@ -486,6 +509,9 @@ export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
     if (message.reason !== 0) {
       obj.reason = inactiveReasonToJSON(message.reason);
     }
+    if (message.expiresIn !== undefined) {
+      obj.expiresIn = Duration.toJSON(message.expiresIn);
+    }
     return obj;
   },
 
@@ -500,6 +526,9 @@ export const VerifyTokenResponse: MessageFns<VerifyTokenResponse> = {
       : undefined;
     message.secret = object.secret ?? 0;
     message.reason = object.reason ?? 0;
+    message.expiresIn = (object.expiresIn !== undefined && object.expiresIn !== null)
+      ? Duration.fromPartial(object.expiresIn)
+      : undefined;
     return message;
   },
 };

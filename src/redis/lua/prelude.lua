@@ -4,7 +4,7 @@
 -- KEYS[1]  index      ZSET of the organization: score 0, members user \0 name \0 id
 -- KEYS[2]  tokens     what every token key starts with; a script appends the 12-character id it finds in the index.
 --                     Looking the id up and acting on it must be one step, and all keys share the organization's slot.
--- Redis freezes key expiry while a script runs, but not TIME: `isLive` closes that gap.
+-- Redis freezes key expiry while a script runs, but not TIME: `liveUntil` closes that gap.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -14,9 +14,15 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
-local function isLive(key)
+-- When the token of that key expires, or nil where it has.
+local function liveUntil(key)
   local times = redis.call('HMGET', key, 'c', 't')
-  return times[1] and now <= times[1] + times[2]
+  local expiry = times[1] and times[1] + times[2]
+  return expiry and now <= expiry and expiry or nil
+end
+
+local function isLive(key)
+  return liveUntil(key) ~= nil
 end
 
 -- The token's fields with its id, as every answer carries them.
