@@ -21,7 +21,7 @@ const NODE_20 =
 
 const USAGE = `Usage: apitokend [--print-config | --version | --help]
 
-Serves API tokens. It is configured by environment variables, which the README lists.
+Serves API tokens. It is configured by environment variables, which docs/configuration.md of its sources lists.
   --print-config  print all of them with the values in force, passwords masked, and end
 `;
 

@@ -1,7 +1,8 @@
-// The README is true: every RPC, reason, variable and statement in it exists, and the reverse; its tour runs as written.
+// The README and the pages of docs/ are true: every RPC, reason, variable and statement in them exists, and the reverse;
+// every link leads somewhere; the tours run as written.
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, normalize, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ApiTokenServiceService } from "../gen/apitoken/v1/api_token_service.js";
@@ -15,18 +16,34 @@ import { type Service, startService, temporaryFolder } from "./harness.js";
 import { type ServerProcess, startServerProcess } from "./server-process.js";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const README = readFileSync(join(ROOT, "README.md"), "utf8");
+const PAGES = readdirSync(join(ROOT, "docs")).filter((name) => name.endsWith(".md"));
+/** The text of each document by its path in the repository. */
+const DOCUMENTS: ReadonlyMap<string, string> = new Map(
+  ["README.md", "CONTRIBUTING.md", ...PAGES.map((name) => `docs/${name}`)].map((path) => [
+    path,
+    readFileSync(join(ROOT, path), "utf8"),
+  ]),
+);
+const MAX_README_LINES = 299;
+/** `npm run bench -- --write` makes it. */
+const MEASURED_PAGE = "docs/performance.md";
 
-/** The text under a heading, up to the next one. */
-function section(title: string): string {
-  const [, text] = README.split(new RegExp(`^## ${title}$`, "m"));
-  if (text === undefined) throw new Error(`the README has no section "${title}"`);
-  return text.split(/^## /m)[0] ?? "";
+function text(path: string): string {
+  const found = DOCUMENTS.get(path);
+  if (found === undefined) throw new Error(`there is no ${path}`);
+  return found;
 }
 
-/** The pieces of code in the first cell of each row of a section's table. */
-function firstCells(title: string): string[] {
-  const cells = [...section(title).matchAll(/^\| (`[^|]+`) \|/gm)].map(([, cell = ""]) => cell);
+/** The text under a heading of the second level, up to the next one. */
+function section(path: string, title: string): string {
+  const [, found] = text(path).split(new RegExp(`^## ${title}$`, "m"));
+  if (found === undefined) throw new Error(`${path} has no section "${title}"`);
+  return found.split(/^## /m)[0] ?? "";
+}
+
+/** The pieces of code in the first cell of each row of a table. */
+function firstCells(table: string): string[] {
+  const cells = [...table.matchAll(/^\| (`[^|]+`) \|/gm)].map(([, cell = ""]) => cell);
   return cells.flatMap((cell) => cell.split(", ").map((code) => code.replaceAll("`", ""))).sort();
 }
 
@@ -38,32 +55,35 @@ test("the RPC table has every RPC and no other", () => {
   const rpcs = Object.entries(services).flatMap(([service, definition]) =>
     Object.values(definition).map(({ path }) => `${service}.${path.split("/").at(-1)}`),
   );
-  expect(firstCells("RPCs")).toEqual(rpcs.sort());
+  expect(firstCells(section("README.md", "RPCs"))).toEqual(rpcs.sort());
 });
 
 test("the error table has every reason with its status and SQL state", () => {
-  expect(firstCells("Errors")).toEqual([...Object.keys(STATUS_OF), "INTERNAL"].sort());
+  const errors = section("docs/errors.md", "Errors");
+  expect(firstCells(errors)).toEqual([...Object.keys(STATUS_OF), "INTERNAL"].sort());
   for (const [reason, { sqlState }] of Object.entries(STATUS_OF)) {
-    expect(section("Errors")).toMatch(new RegExp(`^\\| \`${reason}\` \\| [A-Z_]+ \\| ${sqlState}`, "m"));
+    expect(errors).toMatch(new RegExp(`^\\| \`${reason}\` \\| [A-Z_]+ \\| ${sqlState}`, "m"));
   }
 });
 
 test("the configuration table has every variable that the server reads and no other", () => {
   const names = [...describeConfig({}).matchAll(/^([A-Z_]+)=/gm)].map(([, name = ""]) => name);
   expect(names.length).toBeGreaterThan(30);
-  expect(firstCells("Configuration")).toEqual(names.sort());
+  expect(firstCells(text("docs/configuration.md"))).toEqual(names.sort());
 });
 
-test("the call rates in the README are those of the server", () => {
-  const [, text = ""] = /`CALL_RATES` by default: ([^.]*)\./.exec(section("Configuration")) ?? [];
+test("the call rates in the documents are those of the server", () => {
+  const [, listed = ""] = /`CALL_RATES` by default: ([^.]*)\./.exec(text("docs/configuration.md")) ?? [];
   const rates = Object.entries(DEFAULT_CALL_RATES);
   for (const [rpc, rate] of rates.filter(([, rate]) => rate !== 100))
-    expect(text).toMatch(new RegExp(`${rpc}\\b[^,]* ${rate}`));
-  expect(text).toMatch(/the others 100$/);
+    expect(listed).toMatch(new RegExp(`${rpc}\\b[^,]* ${rate}`));
+  expect(listed).toMatch(/the others 100$/);
 });
 
-test("each control of the threat model names a test that exists", () => {
-  const rows = [...section("Threat model").matchAll(/^\| .* \| `(test\/[\w/.-]+)`: (.*) \|$/gm)];
+test("each control names a test that exists", () => {
+  const rows = [
+    ...section("docs/security.md", "Controls and their tests").matchAll(/^\| .* \| `(test\/[\w/.-]+)`: (.*) \|$/gm),
+  ];
   expect(rows.length).toBeGreaterThan(15);
   for (const [, file = "", title = ""] of rows) {
     const source = readFileSync(join(ROOT, file), "utf8");
@@ -72,39 +92,120 @@ test("each control of the threat model names a test that exists", () => {
 });
 
 test("every statement of the grammar parses, with and without its options", () => {
-  const [, grammar = ""] = /```sql\n([\s\S]*?)```/.exec(section("The shell")) ?? [];
+  const [, grammar = ""] = /```sql\n([\s\S]*?)```/.exec(section("README.md", "Statements")) ?? [];
   expect(grammar).toBe(GRAMMAR);
   const full = grammar.replace(/[[\]]/g, "");
   const short = grammar.replace(/ ?\[[^\]]*\]/g, "");
   const kinds = ["create", "list", "events", "renew", "drop", "describe"];
-  for (const text of [full, short]) expect(parseStatements(text).map(({ kind }) => kind)).toEqual(kinds);
+  for (const statements of [full, short]) expect(parseStatements(statements).map(({ kind }) => kind)).toEqual(kinds);
+});
+
+test("the table of statements has those of the grammar and no other", () => {
+  // `ALTER API_TOKEN name RENEW TOKEN [...]` is `ALTER API_TOKEN ... RENEW TOKEN` there.
+  const words = GRAMMAR.trim()
+    .split("\n")
+    .map((line) =>
+      line
+        .replace(/ \[.*|;/g, "")
+        .replace(/ name(?= )/, " ...")
+        .replace(/ name$/, ""),
+    );
+  const rows = [...section("README.md", "Statements").matchAll(/^\| ([A-Z_. ]+) \|/gm)].map(([, cell]) => cell);
+  expect(rows).toEqual(words);
 });
 
 test("the scanning pattern finds a token", () => {
-  const [, pattern = ""] = /secret scanners: `([^`]+)`/.exec(README) ?? [];
+  const [, pattern = ""] = /secret scanners: `([^`]+)`/.exec(text("README.md")) ?? [];
   const token = formatToken("apt", generateUid("acme"), generateSecret());
   expect(new RegExp(pattern).exec(`Bearer ${token}.`)?.[0]).toBe(token);
 });
 
 test("every folder and file of src/ is in the source section", () => {
-  for (const entry of readdirSync(join(ROOT, "src"))) expect(section("Source")).toContain(entry);
+  for (const entry of readdirSync(join(ROOT, "src"))) expect(section("CONTRIBUTING.md", "Source")).toContain(entry);
 });
 
-test("every link within the documents leads somewhere", () => {
-  const headings = [...README.matchAll(/^#+ (.*)$/gm)].map(
-    ([, title = ""]) => `#${title.toLowerCase().replaceAll(" ", "-")}`,
+/** As GitHub makes anchors of headings. */
+function anchors(markdown: string): string[] {
+  const prose = markdown.replace(/^```[\s\S]*?^```$/gm, "");
+  return [...prose.matchAll(/^#+ (.*)$/gm)].map(([, title = ""]) =>
+    title
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, "")
+      .replaceAll(" ", "-"),
   );
-  for (const [, target = ""] of README.matchAll(/\]\(([^)]+)\)/g)) {
-    if (target.startsWith("#")) expect(headings).toContain(target);
-    else if (!target.startsWith("https://")) expect([target, existsSync(join(ROOT, target))]).toEqual([target, true]);
+}
+
+/** Files and headings that a document links to, by their paths in the repository. */
+function links(path: string): { target: string; anchor: string | undefined }[] {
+  const found = [...text(path).matchAll(/\]\(([^)]+)\)/g)].map(([, link = ""]) => link);
+  return found
+    .filter((link) => !link.startsWith("https://"))
+    .map((link) => {
+      const [file = "", anchor] = link.split("#");
+      return { target: file === "" ? path : normalize(join(dirname(path), file)), anchor };
+    });
+}
+
+test.each([...DOCUMENTS.keys()])("every link of %s leads to a file and a heading that are there", (path) => {
+  for (const { target, anchor } of links(path)) {
+    const isThere = existsSync(join(ROOT, target)) || target === MEASURED_PAGE;
+    expect([target, isThere]).toEqual([target, true]);
+    if (anchor !== undefined) expect([target, ...anchors(text(target))]).toContain(anchor);
   }
+});
+
+test("every page is linked from the README", () => {
+  const linked = links("README.md").map(({ target }) => target);
+  for (const page of PAGES) expect(linked).toContain(`docs/${page}`);
+});
+
+test("the README can be read in one go", () => {
+  expect(text("README.md").trimEnd().split("\n").length).toBeLessThanOrEqual(MAX_README_LINES);
+});
+
+test.each([...DOCUMENTS.keys()])("every npm script and every file that %s names is there", (path) => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: object };
+  for (const [, script = ""] of text(path).matchAll(/npm run ([\w:-]+)/g))
+    expect(Object.keys(scripts)).toContain(script);
+  const ours = /`((?:src|test|bench|docs|deploy|clients|proto|gen)\/[\w./-]*)(?=[`: ])/g;
+  for (const [, file = ""] of text(path).matchAll(ours)) {
+    expect([file, existsSync(join(ROOT, file))]).toEqual([file, true]);
+  }
+});
+
+test("the pictures are what their script draws", async () => {
+  const folder = await temporaryFolder();
+  await run(`node docs/pictures.mjs '${folder.path}'`, {});
+  const drawn = readdirSync(folder.path);
+  expect(drawn.sort()).toEqual(["parts.svg", "token-life.svg"]);
+  for (const name of drawn) {
+    const picture = readFileSync(join(folder.path, name), "utf8");
+    expect([name, readFileSync(join(ROOT, "docs", name), "utf8")]).toEqual([name, picture]);
+    expect(
+      [...DOCUMENTS.keys()].filter((path) => links(path).some(({ target }) => target === `docs/${name}`)),
+    ).not.toEqual([]);
+  }
+  await folder.remove();
+});
+
+/** Words in capitals that are neither settings of the server nor reasons: of the contract, of the shell, of other programs. */
+const OTHER_WORDS =
+  /^(?:API_TOKEN(?:_EVENTS)?|SECRET_(?:CURRENT|PREVIOUS)|NODE_ENV|OTEL_\w+|CLIENTS_REQUIRED|APITOKEN_HISTORY|XDG_STATE_HOME|NO_COLOR)$/;
+
+test("every setting and reason that a page names is one", () => {
+  const settings = describeConfig({}).match(/^[A-Z_]+(?==)/gm) ?? [];
+  const known = [...settings, ...Object.keys(STATUS_OF), "INTERNAL"];
+  const code = [...DOCUMENTS.values()].flatMap((page) => page.match(/`[^`\n]+`/g) ?? []);
+  const words = code.flatMap((each) => each.match(/\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g) ?? []);
+  expect(words.length).toBeGreaterThan(50);
+  for (const word of words.filter((each) => !OTHER_WORDS.test(each))) expect(known).toContain(word);
 });
 
 /** Each block with the mark, and the output that follows it, if one does. */
 function blocksOf(mark: string): { script: string; output: string | undefined }[] {
-  const marked = README.matchAll(
-    new RegExp(`<!-- ${mark} -->\\n\`\`\`sh\\n([^]*?)\`\`\`\\n(?:\`\`\`text\\n([^]*?)\`\`\`)?`, "g"),
-  );
+  const marked = [...DOCUMENTS.values()]
+    .join("\n")
+    .matchAll(new RegExp(`<!-- ${mark} -->\\n\`\`\`\\w+\\n([^]*?)\`\`\`\\n(?:\`\`\`text\\n([^]*?)\`\`\`)?`, "g"));
   return Array.from(marked, ([, script = "", output]) => ({ script, output }));
 }
 
@@ -130,6 +231,18 @@ describe("the tour", () => {
     if (output === undefined) expect(stdout).toContain('"generation": "2"');
     else expect(masked(stdout)).toBe(masked(output));
   });
+
+  test("the program with the package runs as written", async () => {
+    const [block, ...others] = blocksOf("package");
+    expect(others).toEqual([]);
+    // A package can import itself by its name.
+    const script = block?.script.replace("127.0.0.1:50051", service.address) ?? "";
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script], {
+      cwd: ROOT,
+      timeout: 30_000,
+    });
+    expect(stdout).toBe("true\n");
+  });
 });
 
 const started: ServerProcess[] = [];
@@ -137,7 +250,7 @@ afterAll(() => {
   for (const { child } of started) child.kill("SIGKILL");
 });
 
-test("the section about the network takes a person from development mode to JWTs, TLS and mTLS", async () => {
+test("the page about the network takes a person from development mode to JWTs, TLS and mTLS", async () => {
   const folder = await temporaryFolder();
   const dir = join(folder.path, "local-issuer");
   await run(`node dist/test/local-issuer.js --dir '${dir}'`, {});

@@ -8,7 +8,7 @@ export class Refusal extends Error {
   override readonly name = "Refusal";
   /** The gRPC status, such as NOT_FOUND. */
   readonly code: string;
-  /** What the README's error table lists; undefined when the network or gRPC itself failed, not the server. */
+  /** What docs/errors.md lists; undefined when the network or gRPC itself failed, not the server. */
   readonly reason: string | undefined;
   readonly sqlState: string | undefined;
   /** The fields that break their limits. */

@@ -48,7 +48,7 @@ function readStandalone(rest: string, secured: RedisOptions): RedisAddress | und
   return { kind: "standalone", options: { ...secured, ...readLogin(login), ...endpoint, db: Number(database) } };
 }
 
-/** `[user:password@]host:port,.../master[/database][?sentinel_username=u&sentinel_password=p]`; see README. */
+/** `[user:password@]host:port,.../master[/database][?sentinel_username=u&sentinel_password=p]`; see docs/redis.md. */
 function readSentinel(rest: string, secured: RedisOptions): RedisAddress | undefined {
   const [, login, hosts = "", name = "", database = "0", query] =
     /^(?:(.*)@)?([^@/?]+)\/([^/?]+)(?:\/(\d{1,3}))?(?:\?(.*))?$/s.exec(rest) ?? [];

@@ -1,4 +1,4 @@
-// The Redis user that the README tells to make: with these rules everything works, and each of them is needed.
+// The Redis user that docs/redis.md tells to make: with these rules everything works, and each of them is needed.
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
@@ -24,10 +24,10 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** The words of the README's line that makes the user. */
+/** The words of the page's line that makes the user. */
 function ruleOf(user: string): string[] {
-  const readme = readFileSync(resolve(import.meta.dirname, "../../../README.md"), "utf8");
-  const [, rule = ""] = new RegExp(`^ACL SETUSER ${user} ((?:\\\\\\n|.)+)$`, "m").exec(readme) ?? [];
+  const page = readFileSync(resolve(import.meta.dirname, "../../../docs/redis.md"), "utf8");
+  const [, rule = ""] = new RegExp(`^ACL SETUSER ${user} ((?:\\\\\\n|.)+)$`, "m").exec(page) ?? [];
   return rule.replaceAll("\\\n", " ").replace(">password", `>${PASSWORD}`).split(/\s+/);
 }
 
@@ -98,7 +98,7 @@ async function moveSlot(topology: ClusterTopology, store: RedisTokenStore, organ
   await topology.migrateSlot(slot, target, { pause: async () => expect(await store.read(uid)).toMatchObject({ uid }) });
 }
 
-test("in a Cluster the user of the README can do what is needed, and has no rule too many", async () => {
+test("in a Cluster the user of docs/redis.md can do what is needed, and has no rule too many", async () => {
   const topology = await startCluster();
   cleanups.push(() => topology.stop());
   await setUser(topology.nodes, "apitokend");
@@ -112,7 +112,7 @@ test("in a Cluster the user of the README can do what is needed, and has no rule
   expect(granted.filter((word) => !called.has(word.slice(1)))).toEqual([]);
 });
 
-test("under Sentinels the users of the README can do what is needed", async () => {
+test("under Sentinels the users of docs/redis.md can do what is needed", async () => {
   const topology = await startSentinels();
   cleanups.push(() => topology.stop());
   await setUser(topology.nodes, "apitokend");
