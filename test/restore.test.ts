@@ -32,7 +32,7 @@ async function drill(mark: string, folder: string, adjust = (script: string) => 
 
 async function folderOfTest(): Promise<string> {
   const folder = await temporaryFolder();
-  cleanups.push(folder.remove);
+  cleanups.push(() => folder.remove());
   return folder.path;
 }
 
