@@ -1,6 +1,6 @@
 // Asks a server once, with a real client, before it is timed: a wrong answer would be a cheap one.
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
-import { frame, splitFrames } from "./frames.js";
+import { frame, freshened, splitFrames } from "./frames.js";
 import type { Load } from "./load.js";
 
 const LIMIT_MS = 10_000;
@@ -23,7 +23,7 @@ export async function ask(load: Load, address: string): Promise<Buffer> {
   const same = (message: Buffer) => message;
   try {
     return await new Promise((resolve, reject) => {
-      const message = framed.subarray(frame(Buffer.alloc(0)).length);
+      const message = freshened(framed).subarray(frame(Buffer.alloc(0)).length);
       const onReply = (error: ServiceError | null, reply?: Buffer) =>
         error === null ? resolve(reply ?? Buffer.alloc(0)) : reject(error);
       client.makeUnaryRequest(load.path, same, same, message, metadata, { deadline: Date.now() + LIMIT_MS }, onReply);

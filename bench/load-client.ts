@@ -1,7 +1,7 @@
 // A load of many different messages, which h2load cannot send: so many calls under way at a time, for a time or up to a
 // number. Run by load.ts with a LoadJob as JSON; prints a LoadResult. All that it has sent is answered and counted.
 import { readFileSync } from "node:fs";
-import { FRESH, splitFrames } from "./frames.js";
+import { freshened, splitFrames } from "./frames.js";
 import { GrpcConnection, type Method } from "./grpc-connection.js";
 
 export interface LoadJob extends Method {
@@ -21,11 +21,9 @@ export interface LoadResult {
 
 const job = JSON.parse(process.argv[2] ?? "") as LoadJob;
 const frames = splitFrames(readFileSync(job.file));
-const freshAt = frames.map((frame) => frame.indexOf(FRESH));
 const connection = new GrpcConnection(job, job.connections);
 const endMs = "ms" in job.limit ? performance.now() + job.limit.ms : Number.POSITIVE_INFINITY;
 const mostCalls = "calls" in job.limit ? job.limit.calls : Number.POSITIVE_INFINITY;
-let fresh = Date.now() * 1000;
 let sent = 0;
 const result = { calls: 0, bytes: 0, failures: 0 };
 
@@ -44,11 +42,5 @@ async function keepCalling(): Promise<void> {
 }
 
 function nextFrame(): Buffer {
-  const at = Math.floor(Math.random() * frames.length);
-  const chosen = frames[at] ?? Buffer.alloc(0);
-  if (freshAt[at] === -1) return chosen;
-  const copy = Buffer.from(chosen);
-  fresh += 1;
-  copy.write(String(fresh).slice(-FRESH.length), freshAt[at] ?? 0, "latin1");
-  return copy;
+  return freshened(frames[Math.floor(Math.random() * frames.length)] ?? Buffer.alloc(0));
 }

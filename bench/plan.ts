@@ -20,8 +20,8 @@ export interface Plan {
 
 export const FULL: Plan = {
   isQuick: false,
-  sets: 3,
-  windows: 5,
+  sets: 5,
+  windows: 3,
   windowMs: 3000,
   warmUpCalls: 25_000,
   populationThousands: 1000,

@@ -58,7 +58,7 @@ credential, and gives a reply of the same bytes. A ratio to the floor says how m
 no-op. All servers of a comparison run at the same time on one core, each saturated by an h2load of its own
 (\`-c 4 -m 25 -t 1\`) on the other core, where Redis runs too; the operating system tells the CPU time of each process,
 which is divided by its calls. That gives one ratio for each window of three seconds; the table has the median of fifteen,
-five of each of three sets of fresh processes, after 25,000 calls to each. The floor runs twice in each comparison: where
+three of each of five sets of fresh processes, after 25,000 calls to each. The floor runs twice in each comparison: where
 those two differ by more than 5 %, the comparison is discarded. Before, every reply is checked with a grpc-js client, and
 afterwards the bytes of each reply.
 
@@ -66,6 +66,8 @@ The server is the built one with a JWT for each call, metrics, rates that nothin
 with \`appendfsync everysec\` on a unix socket; without TLS. Times are those of one client that alternates each second
 between the two that are compared, with many different tokens; calls at a fixed rate go out when their time has come,
 whether or not earlier ones were answered.
+
+Where the CPU time of a verification goes, and why a goal is not met: [hot-path.md](hot-path.md).
 
 The rivals are one process each on the same Redis: oidc-provider with opaque access tokens and its one client in memory,
 one Redis command for each question; better-auth with its keys in Redis alone, no rate limit, and its updates deferred.

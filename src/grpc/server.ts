@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { HealthService } from "../../gen/grpc/health/v1/health.js";
-import { ServerReflectionService } from "../../gen/grpc/reflection/v1/reflection.js";
+import { type ServerReflectionServer, ServerReflectionService } from "../../gen/grpc/reflection/v1/reflection.js";
 import { ServerReflectionService as ServerReflectionV1AlphaService } from "../../gen/grpc/reflection/v1alpha/reflection.js";
 import type { TokenService } from "../domain/token-service.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
@@ -12,7 +12,6 @@ import { ConnectionLimit, type ConnectionLimits } from "./connection-limit.js";
 import { catchUnknownMethods, onHttp2Server, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
-import { reflectionHandlers } from "./reflection.js";
 import { apiTokenService, tokenVerificationService } from "./services.js";
 
 const OWN_SERVICES = ["apitoken.v1.ApiTokenService", "apitoken.v1.TokenVerificationService"];
@@ -73,7 +72,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   server.addService(apiTokenService, apiTokenHandlers(options, tokens));
   server.addService(tokenVerificationService, tokenVerificationHandlers(options, verifier));
   server.addService(HealthService, health.handlers);
-  const reflection = reflectionHandlers(REFLECTED_SERVICES);
+  const reflection = { serverReflectionInfo };
   server.addService(ServerReflectionService, reflection);
   server.addService(ServerReflectionV1AlphaService, reflection);
   const healthServer = newServer(options, guard, connections);
@@ -97,6 +96,13 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     throw error;
   }
 }
+
+const serverReflectionInfo: ServerReflectionServer["serverReflectionInfo"] = (call) => {
+  import("./reflection.js").then(
+    ({ answerReflection }) => answerReflection(call, REFLECTED_SERVICES),
+    (error: unknown) => call.emit("error", error),
+  );
+};
 
 /** A server with our limits and no services. */
 function newServer(options: GrpcServerOptions, guard: CallGuard, connections: ConnectionLimit): Server {
