@@ -26,7 +26,8 @@ export function plotOf(rows: readonly Row[]): string {
 <rect x="${LABELS}" y="${y + 3}" width="${fixed(x(number) - LABELS)}" height="${ROW - 10}" fill="${COLOURS[verdictOf(row)]}"/>
 ${mark}<text x="${fixed(x(Math.max(number, goal?.least ?? 0)) + 6)}" y="${middle}">${number.toFixed(2)}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12" dominant-baseline="middle" fill="#1a202c">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12" dominant-baseline="middle" fill="#1a202c" role="img">
+<title>Answers for the CPU time of one no-op gRPC call</title>
 <rect width="100%" height="100%" fill="#ffffff"/>
 <text x="8" y="18" font-size="14">Answers for the CPU time of one no-op gRPC call; black marks: goals</text>
 <line x1="${fixed(x(1))}" x2="${fixed(x(1))}" y1="32" y2="${height - 26}" stroke="#a0aec0" stroke-dasharray="4 3"/>
