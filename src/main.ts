@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // apitokend: the command line, the private Redis, the workers and the signals. src/serve.ts has what serves.
 import cluster from "node:cluster";
-import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Logger } from "pino";
@@ -12,6 +11,7 @@ import { startPrivateRedis } from "./redis/private/private-redis.js";
 import { findRedisServer } from "./redis/private/redis-server.js";
 import type { RedisAddress } from "./redis/redis-address.js";
 import { readMaterials, startServing } from "./serve.js";
+import { version } from "./version.js";
 import { drainAsked, reportListening, Workers } from "./workers.js";
 
 const MAX_FLUSH_MS = 1000;
@@ -38,11 +38,6 @@ try {
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
-}
-
-function version(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
 function usageError(): never {

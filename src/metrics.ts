@@ -1,12 +1,12 @@
 // What is measured, and the address where Prometheus fetches it: docs/metrics.md lists it. Label values come from closed sets:
 // none holds a secret, a name or an id. What a call costs here is tens of nanoseconds; the rest is done when it is fetched.
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type Aggregator, AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { Answer } from "./domain/token-verifier.js";
 import { DurationHistogram, type Series } from "./histogram.js";
 import type { StoreCall, StoreError } from "./redis/connection.js";
 import type { Census } from "./redis/token-census.js";
+import { version } from "./version.js";
 
 /** OpenTelemetry advises them from 5 ms on; most calls here take less than one. */
 const CALL_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
@@ -89,7 +89,7 @@ export class Metrics {
       },
     });
     const build = { name: "apitoken_build_info", help: "1, with the version that runs.", labelNames: ["version"] };
-    new Gauge({ ...build, registers, aggregator: "first" }).set({ version: readVersion() }, 1);
+    new Gauge({ ...build, registers, aggregator: "first" }).set({ version: version() }, 1);
   }
 
   /** `method`: the path of one of our methods; whatever else was asked for is one method. `status`: its name. */
@@ -165,11 +165,6 @@ export class Metrics {
 function keep<A, B>(all: Map<A, Map<B, Series>>, first: A, second: B, series: Series): void {
   const inner = all.get(first) ?? new Map<B, Series>();
   all.set(first, inner.set(second, series));
-}
-
-function readVersion(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
 /** In a primary: gives the sums over all workers. */

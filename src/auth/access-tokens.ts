@@ -47,7 +47,7 @@ const MAX_REMEMBERED = 10_000;
 export class AccessTokens {
   readonly #keys: KeySet;
   readonly #options: AccessTokenOptions;
-  /** By digest, not by the JWT: whoever reads our memory finds few credentials. */
+  /** By digest, not by the JWT: whoever reads our memory finds only the last of each open connection. */
   readonly #remembered = new Map<string, { readonly principal: Principal; readonly untilMs: number }>();
   #keysReadAtMs = 0;
 

@@ -95,16 +95,16 @@ export function unary<Request, Response>(
     };
     if (failure === undefined) log[level](line, "call");
     else if (refusal) log[level]({ ...line, reason: refusal.reason, cause: refusal.cause }, "call");
-    else log[level]({ ...line, error: traceOf(failure) }, "call failed");
+    else log[level]({ ...line, error: stackOf(failure) }, "call failed");
   }
   return (call, callback) => {
     // grpc-js would let a rejection end the process.
-    serve(call, callback).catch((error: unknown) => log.error({ error: traceOf(error) }, "the call pipeline failed"));
+    serve(call, callback).catch((error: unknown) => log.error({ error: stackOf(error) }, "the call pipeline failed"));
   };
 }
 
 /** Message and stack only: libraries hang whole requests on their errors. */
-function traceOf(error: unknown): string {
+function stackOf(error: unknown): string {
   return (error instanceof Error ? error.stack : undefined) ?? "not an Error";
 }
 

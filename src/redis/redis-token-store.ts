@@ -122,8 +122,9 @@ export class RedisTokenStore implements TokenStore {
   }
 
   recordUse(used: StoredToken): void {
+    if (this.#isFresh(used)) return;
     const key = `${used.uid}.${used.generation}`;
-    if (this.#usesUnderWay.has(key) || this.#isFresh(used)) return;
+    if (this.#usesUnderWay.has(key)) return;
     this.#usesUnderWay.add(key);
     void this.#noteUse(used).finally(() => this.#usesUnderWay.delete(key));
   }

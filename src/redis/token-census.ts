@@ -5,6 +5,7 @@ import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { RedisConnection } from "./connection.js";
 import { CENSUS_KEYS, TOKEN_KEYS_PATTERN } from "./layout.js";
+import type { Master } from "./master.js";
 import { countTokens } from "./scripts.js";
 
 const DAY_MS = 86_400_000;
@@ -71,11 +72,12 @@ export class TokenCensus {
   }
 
   async #look(): Promise<void> {
-    const redis = this.#connection.writes.of(CENSUS_KEYS.turn)?.redis;
-    if (redis?.status !== "ready") return;
+    const home = this.#connection.writes.of(CENSUS_KEYS.turn);
+    if (home?.redis.status !== "ready") return;
+    const { redis } = home;
     const isOurs = await redis.set(CENSUS_KEYS.turn, "", "PX", this.#options.intervalMs, "NX");
     if (isOurs === "OK") {
-      await this.#count(redis).catch(async (error: unknown) => {
+      await this.#count(home).catch(async (error: unknown) => {
         await redis.pexpire(CENSUS_KEYS.turn, this.#options.lookMs);
         throw error;
       });
@@ -89,9 +91,9 @@ export class TokenCensus {
   }
 
   /** All masters, one after the other. A token that is moved or whose key SCAN gives twice may be counted twice. */
-  async #count(home: Redis): Promise<void> {
+  async #count(home: Master): Promise<void> {
     const counts = new Array<number>(1 + NAMES.length).fill(0);
-    const nowMs = await timeOf(home);
+    const nowMs = await home.readClock();
     let renewedAtMs = performance.now();
     for (const { redis } of this.#connection.writes.all()) {
       let cursor = "0";
@@ -104,7 +106,7 @@ export class TokenCensus {
         });
         cursor = next;
         if (performance.now() - renewedAtMs > RENEW_TURN_MS) {
-          await home.pexpire(CENSUS_KEYS.turn, intervalMs);
+          await home.redis.pexpire(CENSUS_KEYS.turn, intervalMs);
           renewedAtMs = performance.now();
         }
         if (cursor !== "0") await delay(restMs, undefined, { signal: this.#stopping.signal, ref: false });
@@ -112,8 +114,8 @@ export class TokenCensus {
     }
     const [tokens = 0, ...within] = counts;
     const fields = Object.fromEntries(NAMES.map((name, at) => [name, within[at] ?? 0]));
-    await home.hset(CENSUS_KEYS.result, { time: await timeOf(home), tokens, ...fields });
-    await home.pexpire(CENSUS_KEYS.result, RESULT_LIFETIME_MS);
+    await home.redis.hset(CENSUS_KEYS.result, { time: await home.readClock(), tokens, ...fields });
+    await home.redis.pexpire(CENSUS_KEYS.result, RESULT_LIFETIME_MS);
   }
 
   /** Once for each cause: a user that may not SCAN, or a Redis that is away. */
@@ -135,9 +137,4 @@ async function step(redis: Redis, args: readonly (string | number)[]) {
     if (error instanceof Error && error.message.startsWith("NOSCRIPT")) return countTokens(redis, [], args);
     throw error;
   }
-}
-
-async function timeOf(redis: Redis): Promise<number> {
-  const [seconds, microseconds] = await redis.time();
-  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
