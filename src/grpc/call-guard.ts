@@ -1,5 +1,6 @@
 // What stands around every call of the server, handlers or not: no call lasts for ever, no address has too many open, and
 // what grpc-js says by itself goes out as a fixed text of ours.
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import {
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
@@ -18,15 +19,18 @@ import {
   reasonOfGrpcJs,
   refusalOf,
   sendOwnStatus,
+  timeLimitMs,
   traceOf,
 } from "./grpc-js.js";
 import { internalStatus, isOwnStatus, statusOf } from "./status.js";
+import { UnaryCall, type UnaryMethod } from "./unary-call.js";
 
 export interface CallGuardOptions {
   /** How long a call may take until it is answered, and a stream until its first message has come. */
   readonly callTimeoutMs: number;
   /** Calls that one address may have open, half-sent ones too, a quarter of them streams; and streams that all may. */
   readonly maxOpenCalls: number;
+  readonly maxMessageBytes: number;
   readonly countRefused: (reason: "OVERLOADED") => void;
   /** Told of each call's end once: the path of its method (a word without a slash where there is none), its status. */
   readonly observeCall: (method: string, status: string, seconds: number) => void;
@@ -40,9 +44,12 @@ const FAREWELL_MS = 1000;
 /** A call of grpc-js, with when it came; undefined once its end was observed. */
 type GuardedCall = ServerInterceptingCallInterface & { startMs?: number | undefined };
 
+/** Any call, grpc-js's or ours. */
+type OpenCall = Pick<ServerInterceptingCallInterface, "getPeer" | "sendStatus"> & { startMs?: number | undefined };
+
 export class CallGuard {
   readonly #options: CallGuardOptions;
-  readonly #openStreams = new Set<ServerInterceptingCallInterface>();
+  readonly #openStreams = new Set<OpenCall>();
   readonly #openOf = new Map<string, number>();
   #openUnary = 0;
   readonly #sendStatus: (this: GuardedCall, status: PartialStatus) => void;
@@ -101,13 +108,37 @@ export class CallGuard {
     return new ServerInterceptingCall(call, { start: (next) => next(listener) });
   };
 
+  /** Serves a unary call that does not go through grpc-js. */
+  readonly serveUnary = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: UnaryMethod): void => {
+    const { callTimeoutMs, maxMessageBytes } = this.#options;
+    const { path } = method;
+    const peer = stream.session?.socket.remoteAddress ?? "unknown";
+    const call = new UnaryCall(stream, headers, method);
+    const limitMs = timeLimitMs(headers) ?? callTimeoutMs;
+    const timer = this.#endIn(Math.min(limitMs || 0, callTimeoutMs), call, path);
+    const refusal = this.#open(call, false, peer) ?? (Number.isNaN(limitMs) ? "MALFORMED_REQUEST" : undefined);
+    call.start(
+      {
+        onBadRequest: (reason) => this.#refuse(call, path, reason),
+        onStatus: (code) => this.#observe(call, code),
+        onEnd: () => {
+          clearTimeout(timer);
+          this.#observe(call, Status.CANCELLED);
+          this.#close(call, false, peer);
+        },
+      },
+      maxMessageBytes,
+    );
+    if (refusal !== undefined) this.#refuse(call, path, refusal);
+  };
+
   /** Ends all open streams, which would otherwise hold a draining server up. */
   endStreams(): void {
     for (const call of this.#openStreams) call.sendStatus(SHUTTING_DOWN);
   }
 
   /** Counts the call in; the reason to refuse it if there are too many. */
-  #open(call: ServerInterceptingCallInterface, isStream: boolean, peer: string): Reason | undefined {
+  #open(call: OpenCall, isStream: boolean, peer: string): Reason | undefined {
     const ofPeer = (this.#openOf.get(peer) ?? 0) + 1;
     this.#openOf.set(peer, ofPeer);
     if (isStream) this.#openStreams.add(call);
@@ -118,7 +149,7 @@ export class CallGuard {
     return isStreamsFull || ofPeer > maxOpenCalls ? "OVERLOADED" : undefined;
   }
 
-  #close(call: ServerInterceptingCallInterface, isStream: boolean, peer: string): void {
+  #close(call: OpenCall, isStream: boolean, peer: string): void {
     const ofPeer = (this.#openOf.get(peer) ?? 0) - 1;
     if (ofPeer > 0) this.#openOf.set(peer, ofPeer);
     else this.#openOf.delete(peer);
@@ -126,7 +157,7 @@ export class CallGuard {
     else this.#openUnary -= 1;
   }
 
-  #endIn(ms: number, call: ServerInterceptingCallInterface, method: string): NodeJS.Timeout {
+  #endIn(ms: number, call: OpenCall, method: string): NodeJS.Timeout {
     return setTimeout(() => {
       this.#refuse(call, method, "DEADLINE_EXCEEDED");
       setTimeout(() => closeStream(call), FAREWELL_MS).unref();
@@ -134,7 +165,7 @@ export class CallGuard {
   }
 
   /** Refuses what no handler has seen, or has not answered in time. */
-  #refuse(call: ServerInterceptingCallInterface, method: string, reason: Reason): void {
+  #refuse(call: OpenCall, method: string, reason: Reason): void {
     const status = statusOf(new ApiTokenError(reason));
     if (reason === "OVERLOADED") this.#options.countRefused(reason);
     const line = { ...traceOf(call), method, status: Status[status.code], reason, peer: peerOf(call) };
@@ -142,7 +173,7 @@ export class CallGuard {
     call.sendStatus(status);
   }
 
-  #observe(call: GuardedCall, code: Status): void {
+  #observe(call: OpenCall, code: Status): void {
     if (call.startMs === undefined) return;
     this.#options.observeCall(pathOf(call), Status[code] ?? "UNKNOWN", (performance.now() - call.startMs) / 1000);
     call.startMs = undefined;

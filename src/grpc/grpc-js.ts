@@ -1,7 +1,7 @@
 // What grpc-js and Node's HTTP/2 do by themselves and must not, and how it is undone. All of it was seen with the pinned
 // versions (test/bad-input/ has them); some of it reaches into what grpc-js keeps private.
 import type { EventEmitter } from "node:events";
-import { constants, type IncomingHttpHeaders } from "node:http2";
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { Duplex } from "node:stream";
 import type { PeerCertificate } from "node:tls";
 import { Metadata, type Server, type ServerInterceptingCallInterface, setLogger } from "@grpc/grpc-js";
@@ -9,6 +9,7 @@ import type { Logger } from "pino";
 import type { Reason } from "../domain/errors.js";
 import { Connection } from "./connection.js";
 import { type TraceContext, traceContextOf } from "./trace-context.js";
+import type { UnaryMethod } from "./unary-call.js";
 
 // What grpc-js says by itself, by how it begins; the rest of its texts can hold what the client sent.
 const OF_GRPC_JS: readonly (readonly [beginning: string, reason: Reason])[] = [
@@ -49,17 +50,51 @@ export function catchUnknownMethods(server: Server): void {
   handlers.get = (path: string) => find(path) ?? refused.get(path) ?? refused.get("unknown");
 }
 
+/** A stream of node:http2, as its server tells of it. */
+type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: readonly unknown[]) => void;
+
 /**
- * Tells of each HTTP/2 server that a server makes for its addresses, before grpc-js listens to it: `prependListener` there
- * comes before grpc-js.
+ * Tells of each HTTP/2 server that a server makes for its addresses, when grpc-js listens to it: `prependListener` there
+ * comes before grpc-js. Unary calls of known methods that are not compressed go to `serveUnary` instead of grpc-js.
  */
-export function onHttp2Server(server: Server, tell: (http2Server: EventEmitter) => void): void {
+export function onHttp2Server(
+  server: Server,
+  tell: (http2Server: EventEmitter) => void,
+  serveUnary: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: UnaryMethod) => void,
+): void {
   const setUp: unknown = Reflect.get(server, "_setupHandlers");
-  if (typeof setUp !== "function") throw new Error(CHANGED);
+  const countStream: unknown = Reflect.get(server, "onStreamOpened");
+  const handlers: unknown = Reflect.get(server, "handlers");
+  if (typeof setUp !== "function" || typeof countStream !== "function" || !(handlers instanceof Map)) {
+    throw new Error(CHANGED);
+  }
   Reflect.set(server, "_setupHandlers", (http2Server: EventEmitter, ...rest: readonly unknown[]) => {
-    tell(http2Server);
     Reflect.apply(setUp, server, [http2Server, ...rest]);
+    const [byGrpcJs, ...others] = http2Server.listeners("stream") as StreamListener[];
+    if (byGrpcJs === undefined || others.length > 0) throw new Error(CHANGED);
+    http2Server.removeAllListeners("stream");
+    const serve: StreamListener = (stream, headers, ...more) => {
+      const path = headers[":path"] ?? "";
+      const method: unknown = handlers.get(path);
+      const isUncompressed = (headers["grpc-encoding"] ?? "identity") === "identity";
+      const isGrpc = headers["content-type"]?.startsWith("application/grpc") ?? false;
+      if (!isGrpc || !isUncompressed || !isUnary(method) || refusalOf(method.path) !== undefined) {
+        byGrpcJs(stream, headers, ...more);
+        return;
+      }
+      // Its close event tells the rest.
+      stream.on("error", () => {});
+      // For the time after which a connection is idle.
+      Reflect.apply(countStream, server, [stream]);
+      serveUnary(stream, headers, method);
+    };
+    http2Server.on("stream", serve);
+    tell(http2Server);
   });
+}
+
+function isUnary(method: unknown): method is UnaryMethod {
+  return typeof method === "object" && method !== null && Reflect.get(method, "type") === "unary";
 }
 
 /**
@@ -86,13 +121,20 @@ export function showUnusableHeaders(http2Server: EventEmitter, maxMetadataBytes:
   http2Server.prependListener("stream", show);
 }
 
-const HOURS_OF_UNIT: Readonly<Record<string, number>> = { H: 1, M: 1 / 60, S: 1 / 3600, m: 0, u: 0, n: 0 };
+const MS_OF_UNIT: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 const MAX_HOURS = 2;
+
+/** What is left for a call with such headers; undefined without limit, NaN for a limit that is none. */
+export function timeLimitMs({ "grpc-timeout": value }: IncomingHttpHeaders): number | undefined {
+  if (value === undefined) return undefined;
+  const [, amount, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(String(value)) ?? [];
+  return Number(amount) * (MS_OF_UNIT[unit] ?? 0);
+}
 
 function timeoutOf(value: string): string {
   const [, amount, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(value) ?? [];
   if (amount === undefined) return "";
-  return Number(amount) * (HOURS_OF_UNIT[unit] ?? 0) > MAX_HOURS ? `${MAX_HOURS}H` : value;
+  return Number(amount) * (MS_OF_UNIT[unit] ?? 0) > MAX_HOURS * 3_600_000 ? `${MAX_HOURS}H` : value;
 }
 
 interface AuthenticatedCall {
@@ -139,19 +181,19 @@ export function sendOwnStatus(call: ServerInterceptingCallInterface, status: Par
 export type PartialStatus = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0];
 
 /** The path of a call's method, for the log. */
-export function pathOf(call: ServerInterceptingCallInterface): string {
+export function pathOf(call: object): string {
   const handler: unknown = Reflect.get(call, "handler");
   return String(typeof handler === "object" && handler !== null ? Reflect.get(handler, "path") : "unknown");
 }
 
 /** The caller's place in a trace, for the log, where only the call is at hand. */
-export function traceOf(call: ServerInterceptingCallInterface): TraceContext | undefined {
+export function traceOf(call: object): TraceContext | undefined {
   const metadata: unknown = Reflect.get(call, "metadata");
   return metadata instanceof Metadata ? traceContextOf(metadata) : undefined;
 }
 
 /** An answer that its client does not read is waited for without limit: closes the stream whatever is left in it. */
-export function closeStream(call: ServerInterceptingCallInterface): void {
+export function closeStream(call: object): void {
   const stream: unknown = Reflect.get(call, "stream");
   if (stream instanceof Duplex && "close" in stream && typeof stream.close === "function") {
     stream.close(constants.NGHTTP2_CANCEL);

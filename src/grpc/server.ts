@@ -1,4 +1,5 @@
 // The gRPC server: its services, its limits, and how it starts and drains.
+import type { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { HealthService } from "../../gen/grpc/health/v1/health.js";
@@ -121,10 +122,11 @@ function newServer(options: GrpcServerOptions, guard: CallGuard, connections: Co
     "grpc.keepalive_timeout_ms": 10_000,
   });
   catchUnknownMethods(server);
-  onHttp2Server(server, (http2Server) => {
+  const limit = (http2Server: EventEmitter) => {
     showUnusableHeaders(http2Server, options.maxMetadataBytes);
     connections.watch(http2Server);
-  });
+  };
+  onHttp2Server(server, limit, guard.serveUnary);
   return server;
 }
 

@@ -165,6 +165,7 @@ test("without Redis calls are UNAVAILABLE at once, verification too, and a malfo
 
 test("a call that never sends its message is ended by the deadline cap", async () => {
   const guard = new CallGuard({
+    maxMessageBytes: 1000,
     callTimeoutMs: 100,
     maxOpenCalls: 10,
     countRefused: () => {},
