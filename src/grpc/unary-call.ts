@@ -123,6 +123,8 @@ export class UnaryCall {
     try {
       if (this.#receivedBytes !== this.#expectedBytes) throw new Error("half a message");
       this.request = this.handler.deserialize(joined(this.#chunks).subarray(PREFIX_BYTES));
+      // A chunk keeps all that was read from the socket with it.
+      this.#chunks.length = 0;
     } catch {
       this.#listener.onBadRequest("MALFORMED_REQUEST");
       return;
