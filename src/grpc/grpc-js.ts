@@ -132,9 +132,9 @@ export function timeLimitMs({ "grpc-timeout": value }: IncomingHttpHeaders): num
 }
 
 function timeoutOf(value: string): string {
-  const [, amount, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(value) ?? [];
-  if (amount === undefined) return "";
-  return Number(amount) * (MS_OF_UNIT[unit] ?? 0) > MAX_HOURS * 3_600_000 ? `${MAX_HOURS}H` : value;
+  const limitMs = timeLimitMs({ "grpc-timeout": value }) ?? Number.NaN;
+  if (Number.isNaN(limitMs)) return "";
+  return limitMs > MAX_HOURS * 3_600_000 ? `${MAX_HOURS}H` : value;
 }
 
 interface AuthenticatedCall {
