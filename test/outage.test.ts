@@ -11,6 +11,8 @@ import { clients, type ServerProcess, startServerProcess } from "./server-proces
 
 const CALLERS = 16;
 const OUTAGE_MS = 5000;
+/** A process that has just started grows whether it has a Redis or not. */
+const WARM_CALLS = 3000;
 /** What the callers, who share the machine with the server, may add to the 600 ms of a call. */
 const OWN_DELAY_MS = 250;
 
@@ -78,6 +80,7 @@ function startCallers({ tokens, verification }: ReturnType<typeof clients>, toke
     isOver = true;
     await Promise.all(callers);
   };
+  cleanups.push(end);
   return { refusals, answered: () => answered, end };
 }
 
@@ -98,7 +101,7 @@ test.each(outages)(
     for (let at = 1; at < CALLERS; at += 2) await tokens.createToken({ name: `token-${at}` });
     const { untilMs } = watchHealth(health);
     const callers = startCallers({ tokens, verification, close }, token);
-    await eventually(() => expect(callers.answered()).toBeGreaterThan(200));
+    await eventually(() => expect(callers.answered()).toBeGreaterThan(WARM_CALLS), 20_000);
     expect(callers.refusals).toEqual([]);
     const beforeMb = memoryMb(server);
 
@@ -106,7 +109,7 @@ test.each(outages)(
     await away(redis);
     expect(await untilMs(false, awayMs)).toBeLessThan(2000);
     await delay(OUTAGE_MS);
-    expect(memoryMb(server)).toBeLessThan(beforeMb + 40);
+    expect(memoryMb(server)).toBeLessThan(beforeMb + 30);
     const backMs = performance.now();
     await back(redis);
     expect(await untilMs(true, backMs)).toBeLessThan(2000);
@@ -120,4 +123,5 @@ test.each(outages)(
     expect(Math.max(...callers.refusals.map(({ durationMs }) => durationMs))).toBeLessThan(600 + OWN_DELAY_MS);
     expect(server.child.exitCode).toBeNull();
   },
+  60_000,
 );
