@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { DEFAULT_CALL_RATES } from "../src/grpc/admission.js";
+import { Master } from "../src/redis/master.js";
 import { create } from "../src/redis/scripts.js";
 import { startRedis, temporaryFolder } from "../test/harness.js";
 import { createIssuer } from "../test/issuer.js";
@@ -27,17 +28,17 @@ export async function startBenchRedis() {
   pin(pid, OTHERS);
   // A rewrite in the middle of a window would be measured too.
   await client.config("SET", "auto-aof-rewrite-percentage", "0");
-  const pipelined = new Redis(socketPath, { enableAutoPipelining: true });
+  const master = new Master(new Redis(socketPath));
   // Redis has to learn the script, before many ask for it at once.
-  await create(pipelined, ["", "", "", ""], []).catch(() => {});
+  await create(master.redis, ["", "", "", ""], []).catch(() => {});
   return {
     socketPath,
     client,
     /** For the same command many times in a turn of the event loop. */
-    pipelined,
+    master,
     pid,
     stop: async () => {
-      pipelined.disconnect();
+      master.redis.disconnect();
       await redis.stop();
     },
   };

@@ -50,7 +50,8 @@ async function plant(redis: BenchRedis, { organizationId, userId, name }: NamedT
   const creation = [organizationId, id, "", TTL_MS, hashSecret(secret), MAX_TOKENS_PER_USER];
   const receipt = receiptKey(tag, operation);
   const scriptKeys = [...keys, receipt, eventsKey(tag)];
-  const [word] = await create(redis.pipelined, scriptKeys, [...mutation, EVENT_RETENTION_MS, ...creation]);
+  const args = [...mutation, EVENT_RETENTION_MS, ...creation];
+  const [word] = await redis.master.run(0, receipt, (connection) => create(connection, scriptKeys, args));
   if (word !== "ok") throw new Error(`a token of the bench was not created: ${word}`);
   return { bearer: formatToken(TOKEN_PREFIX, tag + id, secret), receipt };
 }
@@ -61,9 +62,9 @@ export async function markRenewed({ client }: BenchRedis, bearers: readonly stri
 }
 
 /** Notes for each that it has just been used, as its first verification does. */
-export async function markUsed({ pipelined }: BenchRedis, bearers: readonly string[]): Promise<void> {
+export async function markUsed({ master }: BenchRedis, bearers: readonly string[]): Promise<void> {
   const keys = keysOf(bearers);
-  const mark = (key = "") => recordUse(pipelined, [key, key], ["1"]);
+  const mark = (key = "") => master.run(0, key, (connection) => recordUse(connection, [key, key], ["1"]));
   // The first by itself, for it may have to teach Redis the script.
   await mark(keys[0]).catch(() => {});
   for (let at = 0; at < keys.length; at += BATCH) await Promise.all(keys.slice(at, at + BATCH).map(mark));

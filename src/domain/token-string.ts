@@ -19,6 +19,7 @@ const UID_LENGTH = TAG_LENGTH + ID_LENGTH;
 /** 62^43 > 2^256. */
 const SECRET_LENGTH = 43;
 const CHECKSUM_LENGTH = 6;
+const MAX_TAGS = 10_000;
 const BODY_LENGTH = VERSION.length + UID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
 const UID = new RegExp(`^[0-9A-Za-z]{${UID_LENGTH}}$`);
 const BODY = new RegExp(`^${VERSION}[0-9A-Za-z]{${BODY_LENGTH - VERSION.length}}$`);
@@ -69,6 +70,18 @@ export function splitUid(uid: string): UidParts {
  * somebody chose to collide would share an index, so the store compares organization ids besides.
  */
 export function organizationTag(organizationId: string): string {
+  const known = tags.get(organizationId);
+  if (known !== undefined) return known;
+  const tag = digestTag(organizationId);
+  if (tags.size >= MAX_TAGS) tags.clear();
+  tags.set(organizationId, tag);
+  return tag;
+}
+
+/** Those of organizations that have called lately: a tag costs more than any other part of a call. */
+const tags = new Map<string, string>();
+
+function digestTag(organizationId: string): string {
   let value = BigInt(`0x${hash("sha256", organizationId, "hex")}`);
   let tag = "";
   while (tag.length < TAG_LENGTH) {

@@ -14,6 +14,7 @@ import type {
   TokenStore,
 } from "../domain/token-store.js";
 import { ID_LENGTH, organizationTag, randomText, splitUid } from "../domain/token-string.js";
+import { readFields } from "./commands.js";
 import type { RedisConnection } from "./connection.js";
 import {
   decodeEvent,
@@ -26,7 +27,6 @@ import {
   tokenKey,
 } from "./layout.js";
 import * as scripts from "./scripts.js";
-import { TokenReads } from "./token-reads.js";
 
 const OPERATION_LENGTH = 16;
 /** AIP-155 leaves the time to the service. */
@@ -38,7 +38,6 @@ const SUPERSEDED_INTERVAL_MS = 60_000;
 
 export class RedisTokenStore implements TokenStore {
   readonly #redis: RedisConnection;
-  readonly #reads = new TokenReads();
   readonly #lastUsedResolutionMs: number;
   readonly #eventRetentionMs: number;
   /** Tokens whose use is on its way to Redis. */
@@ -111,7 +110,7 @@ export class RedisTokenStore implements TokenStore {
 
   async read(uid: string): Promise<StoredToken | undefined> {
     const key = tokenKey(splitUid(uid));
-    const values = await this.#redis.read(key, (redis) => this.#reads.read(redis, key));
+    const values = await this.#redis.read(key, (redis) => readFields(redis, key));
     // Only a token that had a grace period needs the clock; asked after the read, it can only end the grace earlier.
     const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock(key) : 0;
     return decodeToken(uid, values, nowMs);

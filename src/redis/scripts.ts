@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
+import { evalsha } from "./commands.js";
 import { type EventValues, FIELDS, type FieldValues } from "./layout.js";
 
 /** A token in an answer: its id and the values of FIELDS. */
@@ -51,7 +52,7 @@ function script<Reply>(numberOfKeys: number, ...parts: readonly string[]): Scrip
   return async (redis, keys, args) => {
     if (keys.length !== numberOfKeys) throw new Error(`the script takes ${numberOfKeys} keys, not ${keys.length}`);
     try {
-      return (await redis.evalsha(sha, numberOfKeys, ...keys, ...args)) as Reply;
+      return (await evalsha(redis, sha, keys, args)) as Reply;
     } catch (error) {
       // A Redis that restarted or was flushed has lost the script; it has run nothing, and knows it for the next try.
       if (error instanceof Error && error.message.startsWith("NOSCRIPT")) await redis.script("LOAD", lua);
