@@ -5,7 +5,7 @@ import { ApiTokenError, type Reason } from "./errors.js";
 import { type DurationField, Fields, type TimestampField } from "./fields.js";
 import { encodePageToken } from "./page-token.js";
 import { openReplay, type RetryableRequest, sealReplay } from "./replay.js";
-import { ALL_USERS, type Owner, type Token } from "./token.js";
+import { ALL_USERS, type Token } from "./token.js";
 import type { TokenEvent } from "./token-event.js";
 import type { EventPosition, ListPosition, Missed, Replayed, ReplayRefused, TokenStore } from "./token-store.js";
 import { formatToken, generateSecret, generateUid, hashSecret } from "./token-string.js";
@@ -60,10 +60,12 @@ export class TokenService {
 
     const retryable = retryableRequest(caller, requestId, ["create", name, role, ttlMs]);
     const secret = generateSecret();
+    const { organizationId, userId, actor } = caller;
     const answer = await this.#store.create({
-      ...ownerOf(caller, caller.userId),
-      actor: caller.actor,
-      uid: generateUid(caller.organizationId),
+      organizationId,
+      userId,
+      actor,
+      uid: generateUid(organizationId),
       name,
       role,
       ttlMs,
@@ -82,7 +84,7 @@ export class TokenService {
     fields.refuseViolations();
     authorize(caller, "get", { userId, name });
 
-    const token = await this.#store.get(ownerOf(caller, userId), name);
+    const token = await this.#store.get({ organizationId: caller.organizationId, userId }, name);
     const isOther = token?.uid !== caller.token?.uid && isItself(caller, { userId, name });
     if (token === undefined || isOther) throw new ApiTokenError("TOKEN_NOT_FOUND");
     return token;
@@ -103,7 +105,8 @@ export class TokenService {
     fields.refuseViolations();
     authorize(caller, "list", { userId });
 
-    const page = await this.#store.list({ ...scopeOf(caller, userId), expireBeforeMs, after, limit });
+    const { organizationId } = caller;
+    const page = await this.#store.list({ organizationId, userId: oneUser(userId), expireBeforeMs, after, limit });
     return { tokens: page.tokens, nextPageToken: page.next ? encodePageToken(caller, query, page.next) : "" };
   }
 
@@ -120,7 +123,8 @@ export class TokenService {
     fields.refuseViolations();
     authorize(caller, "listEvents", { userId });
 
-    const page = await this.#store.listEvents({ ...scopeOf(caller, userId), name, uid, before, limit });
+    const { organizationId } = caller;
+    const page = await this.#store.listEvents({ organizationId, userId: oneUser(userId), name, uid, before, limit });
     return { events: page.events, nextPageToken: page.next ? encodePageToken(caller, query, page.next) : "" };
   }
 
@@ -139,9 +143,11 @@ export class TokenService {
 
     const retryable = retryableRequest(caller, requestId, ["renew", userId, name, gracePeriodMs, etag]);
     const secret = generateSecret();
+    const { organizationId, actor } = caller;
     const answer = await this.#store.renew({
-      ...ownerOf(caller, userId),
-      actor: caller.actor,
+      organizationId,
+      userId,
+      actor,
       name,
       gracePeriodMs,
       secretHash: hashSecret(secret),
@@ -160,9 +166,9 @@ export class TokenService {
     fields.refuseViolations();
     authorize(caller, "revoke", { userId, name });
 
-    const { actor } = caller;
+    const { organizationId, actor } = caller;
     const condition = etagFor(caller, { userId, name }, etag);
-    const answer = await this.#store.revoke({ ...ownerOf(caller, userId), actor, name, etag: condition });
+    const answer = await this.#store.revoke({ organizationId, userId, actor, name, etag: condition });
     if (answer.outcome !== "revoked") throw new ApiTokenError(REFUSALS[answer.outcome]);
     return answer.token;
   }
@@ -179,13 +185,9 @@ export class TokenService {
   }
 }
 
-function ownerOf(caller: Principal, userId: string): Owner {
-  return { organizationId: caller.organizationId, userId };
-}
-
-/** Whose tokens a query is about. */
-function scopeOf({ organizationId }: Principal, userId: string) {
-  return { organizationId, userId: userId === ALL_USERS ? undefined : userId };
+/** Whose tokens a query is about; undefined = everybody's. */
+function oneUser(userId: string): string | undefined {
+  return userId === ALL_USERS ? undefined : userId;
 }
 
 function isEventPosition(position: readonly string[]): position is EventPosition {

@@ -54,8 +54,8 @@ export class RedisTokenStore implements TokenStore {
   async create(command: CreateCommand) {
     const { organizationId, uid, role, ttlMs, secretHash, maxTokensPerUser } = command;
     const args = [organizationId, splitUid(uid).id, role, ttlMs, secretHash, maxTokensPerUser];
-    const answer = await this.#mutate(scripts.create, command, args);
-    if (answer[0] === "ok") return { outcome: "created" as const, token: tokenOf(answer, command) };
+    const answer = await this.#mutate(scripts.create, command, command.replay, args);
+    if (answer[0] === "ok") return { outcome: "created" as const, token: tokenOf(answer, command, command.name) };
     if (answer[0] === "replayed") return replayed(answer, command);
     if (answer[0] === "collision") throw new Error("a new uid is taken");
     return { outcome: answer[0] };
@@ -63,22 +63,22 @@ export class RedisTokenStore implements TokenStore {
 
   async renew(command: RenewCommand) {
     const args = [command.secretHash, command.gracePeriodMs, command.etag];
-    const answer = await this.#mutate(scripts.renew, command, args);
-    if (answer[0] === "ok") return { outcome: "renewed" as const, token: tokenOf(answer, command) };
+    const answer = await this.#mutate(scripts.renew, command, command.replay, args);
+    if (answer[0] === "ok") return { outcome: "renewed" as const, token: tokenOf(answer, command, command.name) };
     if (answer[0] === "replayed") return replayed(answer, command);
     return { outcome: answer[0] };
   }
 
   async revoke(command: RevokeCommand) {
-    const answer = await this.#mutate(scripts.revoke, { ...command, replay: undefined }, [command.etag]);
-    if (answer[0] === "ok") return { outcome: "revoked" as const, token: tokenOf(answer, command) };
+    const answer = await this.#mutate(scripts.revoke, command, undefined, [command.etag]);
+    if (answer[0] === "ok") return { outcome: "revoked" as const, token: tokenOf(answer, command, command.name) };
     return { outcome: answer[0] };
   }
 
   async get(owner: Owner, name: string): Promise<Token | undefined> {
     const { keys } = indexAndTokens(owner.organizationId);
     const answer = await this.#redis.read(keys[0], (redis) => scripts.get(redis, keys, [owner.userId, name]));
-    return answer[0] === "ok" ? tokenOf(answer, { ...owner, name }) : undefined;
+    return answer[0] === "ok" ? tokenOf(answer, owner, name) : undefined;
   }
 
   async list({ organizationId, userId, expireBeforeMs, after, limit }: ListQuery) {
@@ -165,12 +165,13 @@ export class RedisTokenStore implements TokenStore {
   /** Runs a mutation with what they all take first; see lua/mutation.lua. */
   async #mutate<Reply extends readonly [word: string, ...rest: unknown[]]>(
     script: scripts.Script<Reply>,
-    command: Mutation & { readonly replay: Replay | undefined },
+    command: Mutation,
+    replay: Replay | undefined,
     extraArgs: readonly (string | number)[],
   ): Promise<Exclude<Reply, scripts.Late>> {
     const { tag, keys } = indexAndTokens(command.organizationId);
     const operation = randomText(OPERATION_LENGTH);
-    const { requestHash = "", fingerprint = "", sealedSecret = "" } = command.replay ?? {};
+    const { requestHash = "", fingerprint = "", sealedSecret = "" } = replay ?? {};
     const receipt = receiptKey(tag, requestHash === "" ? operation : requestHash);
     const scriptKeys = [...keys, receipt, eventsKey(tag)];
     const args = [
@@ -195,18 +196,16 @@ export class RedisTokenStore implements TokenStore {
 }
 
 /** The token of an answer. What it says of itself must be what was asked for: a mixed-up reply stops here. */
-function tokenOf(answer: scripts.TokenAnswer, asked: Owner & { readonly name: string }): StoredToken {
+function tokenOf(answer: scripts.TokenAnswer, { organizationId, userId }: Owner, name: string): StoredToken {
   const [, nowMs, [id, values]] = answer;
-  const { tag } = indexAndTokens(asked.organizationId);
-  const token = complete(decodeToken(tag + id, values, Number(nowMs)));
-  const isAskedFor =
-    token.organizationId === asked.organizationId && token.userId === asked.userId && token.name === asked.name;
+  const token = complete(decodeToken(organizationTag(organizationId) + id, values, Number(nowMs)));
+  const isAskedFor = token.organizationId === organizationId && token.userId === userId && token.name === name;
   if (!isAskedFor) throw new Error("Redis answered about another token");
   return token;
 }
 
 function replayed(answer: scripts.ReplayedAnswer, asked: Owner & { readonly name: string }) {
-  return { outcome: "replayed" as const, token: tokenOf(answer, asked), sealedSecret: answer[3] };
+  return { outcome: "replayed" as const, token: tokenOf(answer, asked, asked.name), sealedSecret: answer[3] };
 }
 
 function complete(token: StoredToken | undefined): StoredToken {
