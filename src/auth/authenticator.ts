@@ -1,18 +1,18 @@
 // Credentials -> who calls, for every mode but development: a client certificate, or else one bearer credential, which is
 // an API token of ours or a JWT access token. Whatever is wrong with one, the caller is told the same.
 import type { PeerCertificate } from "node:tls";
-import type { Metadata } from "@grpc/grpc-js";
 import { type Grant, type Principal, servicePrincipal, type TokenReach, tokenPrincipal } from "../domain/access.js";
 import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { AccessTokens } from "./access-tokens.js";
 import { serviceUri } from "./client-certificate.js";
 import {
   AUTHORIZATION,
+  type CallHeaders,
+  headerOf,
   identityName,
   ORGANIZATION_ADMIN,
   ORGANIZATION_ID,
   refuseKeys,
-  single,
   USER_ID,
   unauthenticated,
 } from "./metadata.js";
@@ -48,29 +48,29 @@ export class Authenticator {
    * Fails with UNAUTHENTICATED for every fault of a credential, with INSUFFICIENT_PRIVILEGE for a service that may not act
    * for users, and with STORE_UNAVAILABLE or ISSUER_UNAVAILABLE when a credential cannot be checked now.
    */
-  identify(metadata: Metadata, connection: Connection): Principal | Promise<Principal> {
+  identify(headers: CallHeaders, connection: Connection): Principal | Promise<Principal> {
     const { clientCertificate } = connection;
-    refuseKeys(metadata, ORGANIZATION_ADMIN);
+    refuseKeys(headers, ORGANIZATION_ADMIN);
     return clientCertificate === undefined
-      ? this.#bearer(metadata, connection)
-      : this.#service(metadata, clientCertificate);
+      ? this.#bearer(headers, connection)
+      : this.#service(headers, clientCertificate);
   }
 
-  #service(metadata: Metadata, certificate: PeerCertificate): Principal {
-    refuseKeys(metadata, AUTHORIZATION);
+  #service(headers: CallHeaders, certificate: PeerCertificate): Principal {
+    refuseKeys(headers, AUTHORIZATION);
     const uri = serviceUri(certificate);
     const grants = this.#options.services.get(uri);
     if (grants === undefined) throw unauthenticated("the certificate's URI is no configured service");
-    const organizationId = identityName(metadata, ORGANIZATION_ID);
-    const userId = identityName(metadata, USER_ID);
+    const organizationId = identityName(headers, ORGANIZATION_ID);
+    const userId = identityName(headers, USER_ID);
     if (organizationId === undefined && userId === undefined) return servicePrincipal(uri, grants, undefined);
     if (organizationId === undefined || userId === undefined) throw unauthenticated("half a user is named");
     return servicePrincipal(uri, grants, { organizationId, userId });
   }
 
-  #bearer(metadata: Metadata, connection: Connection): Principal | Promise<Principal> {
-    refuseKeys(metadata, ORGANIZATION_ID, USER_ID);
-    const authorization = single(metadata, AUTHORIZATION);
+  #bearer(headers: CallHeaders, connection: Connection): Principal | Promise<Principal> {
+    refuseKeys(headers, ORGANIZATION_ID, USER_ID);
+    const authorization = headerOf(headers, AUTHORIZATION);
     if (authorization === undefined) throw unauthenticated("there is no credential");
     const { accessTokens, tokenPrefix } = this.#options;
     const digest = connection.digestOf(authorization);

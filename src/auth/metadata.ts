@@ -1,5 +1,5 @@
 // What callers say of themselves in metadata: at most one value for a key, or it is no credential at all.
-import type { Metadata } from "@grpc/grpc-js";
+import type { IncomingHttpHeaders } from "node:http2";
 import { ApiTokenError } from "../domain/errors.js";
 import { isIdentityName } from "../domain/fields.js";
 
@@ -13,21 +13,22 @@ export function unauthenticated(cause: string): ApiTokenError {
   return new ApiTokenError("UNAUTHENTICATED", { cause });
 }
 
-/** The one value of a key; undefined when there is none. Throws UNAUTHENTICATED for several. */
-export function single(metadata: Metadata, key: string): string | undefined {
-  const values = metadata.get(key);
-  if (values.length > 1) throw unauthenticated(`${key} is doubled`);
-  return values[0]?.toString();
+/** What a call says of itself, as node:http2 has it: several values of one key are one with commas, which is no name. */
+export type CallHeaders = Readonly<IncomingHttpHeaders>;
+
+/** The value of a key; undefined when there is none. */
+export function headerOf(headers: CallHeaders, key: string): string | undefined {
+  return headers[key]?.toString();
 }
 
-/** As `single`, for a value that names an organization or a user. Throws UNAUTHENTICATED for what cannot be a name. */
-export function identityName(metadata: Metadata, key: string): string | undefined {
-  const value = single(metadata, key);
+/** As `headerOf`, for a value that names an organization or a user. Throws UNAUTHENTICATED for what cannot be a name. */
+export function identityName(headers: CallHeaders, key: string): string | undefined {
+  const value = headerOf(headers, key);
   if (value !== undefined && !isIdentityName(value)) throw unauthenticated(`${key} is no name`);
   return value;
 }
 
 /** Throws UNAUTHENTICATED when one of the keys is there: a second way to say who calls. */
-export function refuseKeys(metadata: Metadata, ...keys: readonly string[]): void {
-  for (const key of keys) if (metadata.get(key).length > 0) throw unauthenticated(`${key} does not belong here`);
+export function refuseKeys(headers: CallHeaders, ...keys: readonly string[]): void {
+  for (const key of keys) if (headers[key] !== undefined) throw unauthenticated(`${key} does not belong here`);
 }

@@ -1,27 +1,21 @@
 // The one pipeline that every call of our RPCs goes through: admission, identity, the handler, the error table, one log
 // line. Handlers throw; nothing of a request or an unknown error reaches the client or the log.
 import { randomBytes } from "node:crypto";
-import {
-  type handleUnaryCall,
-  Metadata,
-  type ServerUnaryCall,
-  status as Status,
-  type StatusObject,
-  type sendUnaryData,
-} from "@grpc/grpc-js";
+import type { IncomingHttpHeaders } from "node:http2";
+import { type handleUnaryCall, Metadata, status as Status, type StatusObject, type sendUnaryData } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { Principal } from "../domain/access.js";
 import { ApiTokenError } from "../domain/errors.js";
 import type { Admission, RpcName, Visit } from "./admission.js";
 import type { Connection } from "./connection.js";
-import { connectionOf } from "./grpc-js.js";
 import { internalStatus, statusOf } from "./status.js";
 import { traceContextOf } from "./trace-context.js";
+import type { UnaryCall } from "./unary-call.js";
 
 /** What the pipeline needs of the rest of the program. */
 export interface Pipeline {
   /** The caller of a call. Fails with ApiTokenError, UNAUTHENTICATED for every fault of a credential. */
-  readonly identify: (metadata: Metadata, connection: Connection) => Principal | Promise<Principal>;
+  readonly identify: (headers: IncomingHttpHeaders, connection: Connection) => Principal | Promise<Principal>;
   readonly admission: Admission;
   /** Told of each call that is refused for lack of room. */
   readonly countRefused: (reason: "RATE_LIMITED" | "OVERLOADED") => void;
@@ -38,29 +32,29 @@ export interface Weighing<Request, Response> {
   readonly isRoutine?: boolean;
 }
 
-/** Turns a function of request and caller into a grpc-js handler. */
+/** Turns a function of request and caller into a handler, which gets calls of unary-call.ts. */
 export function unary<Request, Response>(
   { identify, admission, countRefused, log }: Pipeline,
   rpc: RpcName,
   handle: (request: Request, caller: Principal) => Promise<Response>,
   { weigh = () => 1, countFailures = () => 0, isRoutine = false }: Weighing<Request, Response> = {},
 ): handleUnaryCall<Request, Response> {
-  async function serve(call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): Promise<void> {
-    const startMs = performance.now();
+  async function serve(call: UnaryCall, callback: sendUnaryData<Response>): Promise<void> {
     const callId = nextCallId();
-    const connection = connectionOf(call);
+    const { headers, connection } = call;
+    const request = call.request as Request;
     const { peer } = connection;
-    const [authorization] = call.metadata.get("authorization");
-    const credential = authorization && connection.digestOf(authorization.toString());
+    const { authorization } = headers;
+    const credential = authorization && connection.digestOf(authorization);
     let visit: Visit | undefined;
     let caller: Principal | undefined;
     let failure: unknown;
     let status = OK;
     try {
-      visit = admission.enter({ rpc, weight: weigh(call.request), peer, credential });
-      caller = await identify(call.metadata, connection);
+      visit = admission.enter({ rpc, weight: weigh(request), peer, credential });
+      caller = await identify(headers, connection);
       visit.admit(caller);
-      const response = await handle(call.request, caller);
+      const response = await handle(request, caller);
       const failures = countFailures(response);
       if (failures > 0) visit.fail(failures);
       callback(null, response);
@@ -83,23 +77,25 @@ export function unary<Request, Response>(
     if (!log.isLevelEnabled(level)) return;
     const line = {
       call_id: callId,
-      ...traceContextOf(call.metadata),
-      method: call.getPath(),
+      ...traceContextOf(headers),
+      method: call.path,
       // An answer that came too late: the client had gone, or its deadline or ours had passed.
       status: call.cancelled ? "CANCELLED" : Status[status.code],
       peer,
       caller: caller?.actor,
       organization_id: caller?.organizationId,
       user_id: caller?.userId,
-      duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
+      duration_ms: Math.round((performance.now() - call.startMs) * 1000) / 1000,
     };
     if (failure === undefined) log[level](line, "call");
     else if (refusal) log[level]({ ...line, reason: refusal.reason, cause: refusal.cause }, "call");
     else log[level]({ ...line, error: stackOf(failure) }, "call failed");
   }
   return (call, callback) => {
-    // grpc-js would let a rejection end the process.
-    serve(call, callback).catch((error: unknown) => log.error({ error: stackOf(error) }, "the call pipeline failed"));
+    // A rejection would end the process.
+    serve(call as unknown as UnaryCall, callback).catch((error: unknown) =>
+      log.error({ error: stackOf(error) }, "the call pipeline failed"),
+    );
   };
 }
 

@@ -1,5 +1,4 @@
 // The gRPC server: its services, its limits, and how it starts and drains.
-import type { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { HealthService } from "../../gen/grpc/health/v1/health.js";
@@ -10,7 +9,7 @@ import type { TokenVerifier } from "../domain/token-verifier.js";
 import type { Pipeline } from "./call.js";
 import { CallGuard, type CallGuardOptions } from "./call-guard.js";
 import { ConnectionLimit, type ConnectionLimits } from "./connection-limit.js";
-import { catchUnknownMethods, onHttp2Server, redactGrpcLog, showUnusableHeaders } from "./grpc-js.js";
+import { onHttp2Server, redactGrpcLog } from "./grpc-js.js";
 import { apiTokenHandlers, tokenVerificationHandlers } from "./handlers.js";
 import { Health } from "./health.js";
 import { apiTokenService, tokenVerificationService } from "./services.js";
@@ -121,12 +120,11 @@ function newServer(options: GrpcServerOptions, guard: CallGuard, connections: Co
     "grpc.keepalive_time_ms": 15_000,
     "grpc.keepalive_timeout_ms": 10_000,
   });
-  catchUnknownMethods(server);
-  const limit = (http2Server: EventEmitter) => {
-    showUnusableHeaders(http2Server, options.maxMetadataBytes);
-    connections.watch(http2Server);
-  };
-  onHttp2Server(server, limit, guard.serveUnary);
+  const { maxMetadataBytes } = options;
+  onHttp2Server(server, (http2Server) => connections.watch(http2Server), {
+    serveUnary: guard.serveUnary,
+    maxMetadataBytes,
+  });
   return server;
 }
 

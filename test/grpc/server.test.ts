@@ -15,6 +15,7 @@ import {
 } from "../../gen/grpc/reflection/v1/reflection.js";
 import { ServerReflectionClient as V1AlphaClient } from "../../gen/grpc/reflection/v1alpha/reflection.js";
 import { CallGuard } from "../../src/grpc/call-guard.js";
+import { onHttp2Server } from "../../src/grpc/grpc-js.js";
 import { Health } from "../../src/grpc/health.js";
 import { eventually, rpcs, type Service, startService } from "../harness.js";
 
@@ -163,7 +164,7 @@ test("without Redis calls are UNAVAILABLE at once, verification too, and a malfo
   expect(await service.verification.verifyToken({ token: "x" })).toMatchObject({ active: false });
 });
 
-test("a call that never sends its message is ended by the deadline cap", async () => {
+test.each(["Check", "Watch"])("a %s that never sends its message is ended by the deadline cap", async (method) => {
   const guard = new CallGuard({
     maxMessageBytes: 1000,
     callTimeoutMs: 100,
@@ -173,6 +174,7 @@ test("a call that never sends its message is ended by the deadline cap", async (
     log: pino({ level: "silent" }),
   });
   const server = new Server({ interceptors: [guard.interceptor] });
+  onHttp2Server(server, () => {}, { serveUnary: guard.serveUnary, maxMetadataBytes: 1000 });
   server.addService(HealthService, new Health([]).handlers);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
@@ -183,7 +185,7 @@ test("a call that never sends its message is ended by the deadline cap", async (
   const stream = session.request(
     {
       [constants.HTTP2_HEADER_METHOD]: "POST",
-      [constants.HTTP2_HEADER_PATH]: "/grpc.health.v1.Health/Check",
+      [constants.HTTP2_HEADER_PATH]: `/grpc.health.v1.Health/${method}`,
       [constants.HTTP2_HEADER_CONTENT_TYPE]: "application/grpc",
     },
     { endStream: false },
