@@ -17,6 +17,10 @@ export function comparisons(fixture: Fixture): Group[] {
     group(fixture, "verification", [
       { ...floor(fixture, "bare-http2", "no-op on bare node:http2"), start: () => startBareHttp2(fixture.goodReply) },
       {
+        ...floor(fixture, "bare-http2-redis", "no-op on bare node:http2 that reads the token from Redis"),
+        start: () => startBareHttp2(fixture.goodReply, { redis: fixture.redis, token: fixture.tokens[0] ?? "" }),
+      },
+      {
         ...floor(fixture, "floor-messages", "no-op that decodes and encodes our messages"),
         start: () => startFloor("messages", fixture.goodReply),
       },

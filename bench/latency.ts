@@ -6,10 +6,11 @@ import { ask } from "./check.js";
 import type { Question } from "./contender.js";
 import { type Fixture, verifyMany } from "./fixture.js";
 import type { LatencyJob, LatencyResult } from "./latency-client.js";
+import type { Loader } from "./load.js";
 import { median } from "./measure.js";
 import type { Plan } from "./plan.js";
 import { OTHERS, pinned, run } from "./processes.js";
-import { startApitokend, startFloor } from "./servers.js";
+import { startApitokend, startBareHttp2, startFloor } from "./servers.js";
 
 export interface Comparison extends LatencyResult {
   /** p50 of the second target over that of the first: the median over all pairs of slices. */
@@ -20,12 +21,20 @@ export interface Times {
   /** VerifyToken against the floor. */
   readonly at1000: Comparison;
   readonly oneUnderWay: Comparison;
+  /** What asks Redis and does nothing else, against the floor. */
+  readonly readOneUnderWay: Comparison;
   /** A page out of the long list against one out of the short list. */
   readonly lists: Comparison;
   readonly startMs: number;
 }
 
-export async function measureTimes(fixture: Fixture, folder: string, plan: Plan, report: (text: string) => void) {
+export async function measureTimes(
+  fixture: Fixture,
+  loader: Loader,
+  folder: string,
+  plan: Plan,
+  report: (text: string) => void,
+) {
   const { redis, identity, gateway, tokens, goodReply } = fixture;
   report("times: starting");
   const starts: number[] = [];
@@ -37,11 +46,15 @@ export async function measureTimes(fixture: Fixture, folder: string, plan: Plan,
   const many = verifyMany(gateway, tokens);
   const floor = await startFloor("bytes", goodReply);
   const service = await startApitokend({ redis, identity });
+  const reader = await startBareHttp2(goodReply, { redis, token: tokens[0] ?? "" });
   try {
-    const verification = [
-      { address: floor.address, question: { ...many, isRight: (reply: Buffer) => reply.equals(goodReply) } },
-      { address: service.address, question: many },
-    ];
+    const fixed = { ...many, isRight: (reply: Buffer) => reply.equals(goodReply) };
+    const below = { address: floor.address, question: fixed };
+    const verification = [below, { address: service.address, question: many }];
+    report("times: warming up");
+    for (const { address } of [floor, service, reader]) {
+      await loader.run(await fixture.good.load(address), address, { calls: plan.warmUpCalls });
+    }
     const lists = [fixture.shortList, fixture.longList].map((question) => ({ address: service.address, question }));
     const compare = async (title: string, targets: readonly Target[], callsPerSecond?: number) => {
       report(`times: ${title}`);
@@ -49,6 +62,7 @@ export async function measureTimes(fixture: Fixture, folder: string, plan: Plan,
     };
     return {
       oneUnderWay: await compare("one call under way", verification),
+      readOneUnderWay: await compare("one read under way", [below, { address: reader.address, question: fixed }]),
       at1000: await compare("1,000 calls a second", verification, 1000),
       lists: await compare("pages of lists", lists),
       startMs: median(starts),
@@ -56,6 +70,7 @@ export async function measureTimes(fixture: Fixture, folder: string, plan: Plan,
   } finally {
     await floor.stop();
     await service.stop();
+    await reader.stop();
   }
 }
 

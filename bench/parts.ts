@@ -86,7 +86,8 @@ export async function measureParts({ redis, identity, folder, plan, isWanted }: 
     }
   });
   await attempt("times", async () => {
-    const times = await measureTimes(fixture, folder, plan, report);
+    if (loader === undefined) return;
+    const times = await measureTimes(fixture, loader, folder, plan, report);
     rows.push(...rowsOfTimes(times));
     raw["times"] = times;
   });

@@ -47,10 +47,15 @@ function discarded(row: Row): Row {
   return { what, unit, goal, number: undefined, note: `${DISCARDED} (it read ${number.toFixed(2)})` };
 }
 
-export function rowsOfTimes({ at1000, oneUnderWay, lists, startMs }: Times): Row[] {
+export function rowsOfTimes({ at1000, oneUnderWay, readOneUnderWay, lists, startMs }: Times): Row[] {
   return [
     timeRow("p50 of VerifyToken at 1,000 a second, against the no-op", at1000, AT_1000_GOAL),
     timeRow("p50 of VerifyToken with one under way, against the no-op", oneUnderWay, ONE_UNDER_WAY_GOAL),
+    timeRow(
+      "p50 of a no-op that reads the token from Redis, with one under way, against the no-op",
+      readOneUnderWay,
+      undefined,
+    ),
     timeRow("p50 of a page out of the long list, against the short", lists, LIST_GOAL),
     { what: "from the start of the process to listening", number: startMs, unit: "ms", goal: START_GOAL },
   ];

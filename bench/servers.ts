@@ -10,6 +10,7 @@ import { startRedis, temporaryFolder } from "../test/harness.js";
 import { createIssuer } from "../test/issuer.js";
 import { startServerProcess } from "../test/server-process.js";
 import { endWithUs, type Listening, NODE_FLAGS, OTHERS, pin, pinned, SERVERS, startListening } from "./processes.js";
+import { keyOf } from "./tokens.js";
 
 const HOUR_SECONDS = 3600;
 /** Beyond what any machine does: nothing of a bench is refused for its rate. */
@@ -106,7 +107,8 @@ export function startFloor(codec: "bytes" | "messages", reply: Buffer): Promise<
   return startListening("dist/bench/noop-grpc.js", [codec, reply.toString("base64")]);
 }
 
-/** A no-op on node:http2 alone. */
-export function startBareHttp2(reply: Buffer): Promise<Listening> {
-  return startListening("dist/bench/noop-http2.js", [reply.toString("base64")]);
+/** A no-op on node:http2 alone; with a token, one that reads it from Redis before each reply. */
+export function startBareHttp2(reply: Buffer, read?: { redis: BenchRedis; token: string }): Promise<Listening> {
+  const reading = read === undefined ? [] : [read.redis.socketPath, keyOf(read.token)];
+  return startListening("dist/bench/noop-http2.js", [reply.toString("base64"), ...reading]);
 }

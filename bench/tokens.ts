@@ -58,20 +58,21 @@ async function plant(redis: BenchRedis, { organizationId, userId, name }: NamedT
 
 /** Lets them have been renewed so often that their generation keeps its length while more renewals are timed. */
 export async function markRenewed({ client }: BenchRedis, bearers: readonly string[]): Promise<void> {
-  for (const key of keysOf(bearers)) await client.hset(key, { g: "100000" });
+  for (const key of bearers.map(keyOf)) await client.hset(key, { g: "100000" });
 }
 
 /** Notes for each that it has just been used, as its first verification does. */
 export async function markUsed({ master }: BenchRedis, bearers: readonly string[]): Promise<void> {
-  const keys = keysOf(bearers);
+  const keys = bearers.map(keyOf);
   const mark = (key = "") => master.run(0, key, (connection) => recordUse(connection, [key, key], ["1"]));
   // The first by itself, for it may have to teach Redis the script.
   await mark(keys[0]).catch(() => {});
   for (let at = 0; at < keys.length; at += BATCH) await Promise.all(keys.slice(at, at + BATCH).map(mark));
 }
 
-function keysOf(bearers: readonly string[]): string[] {
-  return bearers.map((bearer) => tokenKey(splitUid(parseToken(TOKEN_PREFIX, bearer)?.uid ?? "")));
+/** Where Redis has it. */
+export function keyOf(bearer: string): string {
+  return tokenKey(splitUid(parseToken(TOKEN_PREFIX, bearer)?.uid ?? ""));
 }
 
 /** Numbered names of 16 characters. */
