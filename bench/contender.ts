@@ -1,4 +1,5 @@
 // What takes part in a comparison: a server, what it is asked, and what is a right answer.
+import type { Part } from "./goals.js";
 import type { Load } from "./load.js";
 import type { Listening } from "./processes.js";
 
@@ -26,7 +27,7 @@ export type Running = Pick<Listening, "pid" | "address" | "stop">;
 /** Contenders that run side by side, with the floor twice. */
 export interface Group {
   /** By which `--only` finds it. */
-  readonly name: string;
+  readonly name: Part;
   readonly contenders: readonly Contender[];
 }
 

@@ -6,6 +6,7 @@ import {
 import { type Contender, FLOOR, FLOOR_AGAIN, type Group, type Question } from "./contender.js";
 import { BATCHES_UNDER_WAY, type Fixture, verifyMany } from "./fixture.js";
 import { frame } from "./frames.js";
+import type { Part } from "./goals.js";
 import { BOTH, SERVERS } from "./processes.js";
 import { type Rivals, rivalContenders } from "./rivals.js";
 import { type ApitokendOptions, type BenchRedis, startApitokend, startBareHttp2, startFloor } from "./servers.js";
@@ -15,6 +16,11 @@ export function comparisons(fixture: Fixture): Group[] {
   const ours = (id: string, title: string, question: Question) => service(fixture, id, title, question, {});
   return [
     group(fixture, "verification", [
+      ours("verify", "VerifyToken, good token", good),
+      ours("verify-wrong-secret", "VerifyToken, wrong secret", wrongSecret),
+      ours("verify-wrong-checksum", "VerifyToken, wrong checksum", wrongChecksum),
+    ]),
+    group(fixture, "stack", [
       { ...floor(fixture, "bare-http2", "no-op on bare node:http2"), start: () => startBareHttp2(fixture.goodReply) },
       {
         ...floor(fixture, "bare-http2-redis", "no-op on bare node:http2 that reads the token from Redis"),
@@ -24,9 +30,6 @@ export function comparisons(fixture: Fixture): Group[] {
         ...floor(fixture, "floor-messages", "no-op that decodes and encodes our messages"),
         start: () => startFloor("messages", fixture.goodReply),
       },
-      ours("verify", "VerifyToken, good token", good),
-      ours("verify-wrong-secret", "VerifyToken, wrong secret", wrongSecret),
-      ours("verify-wrong-checksum", "VerifyToken, wrong checksum", wrongChecksum),
       service(
         fixture,
         "verify-development",
@@ -97,7 +100,7 @@ function workers(fixture: Fixture, count: number, cores: string): Contender {
   return service(fixture, `workers-${count}`, title, fixture.good, { workers: count, cores });
 }
 
-function group(fixture: Fixture, name: string, contenders: readonly Contender[]): Group {
+function group(fixture: Fixture, name: Part, contenders: readonly Contender[]): Group {
   const title = "no-op on grpc-js";
   const twice = [floor(fixture, FLOOR, title), floor(fixture, FLOOR_AGAIN, `${title}, again`)];
   return { name, contenders: [...twice, ...contenders] };

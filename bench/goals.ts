@@ -1,5 +1,20 @@
 // What is to be reached, and what a row of the report is.
 
+/** In the order of the table. */
+export const PARTS = [
+  "verification",
+  "stack",
+  "batches",
+  "changes",
+  "lists",
+  "workers",
+  "rivals",
+  "memory",
+  "size",
+  "times",
+] as const;
+export type Part = (typeof PARTS)[number];
+
 /** One row of the table. */
 export interface Row {
   readonly what: string;

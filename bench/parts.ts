@@ -3,7 +3,7 @@
 import type { Group } from "./contender.js";
 import { comparisons, rivalGroup, sizes } from "./contenders.js";
 import { createFixture } from "./fixture.js";
-import type { Row } from "./goals.js";
+import type { Part, Row } from "./goals.js";
 import { findH2load } from "./h2load.js";
 import { measureTimes } from "./latency.js";
 import { Loader } from "./load.js";
@@ -22,11 +22,11 @@ export interface Surroundings {
   readonly folder: string;
   readonly plan: Plan;
   /** Whether the part of that name is to run. */
-  readonly isWanted: (part: string) => boolean;
+  readonly isWanted: (part: Part) => boolean;
 }
 
 export interface Outcome {
-  readonly rows: readonly Row[];
+  readonly rows: readonly PartRow[];
   /** By part: CPU nanoseconds an answer of each contender and window, times of slices. */
   readonly raw: Readonly<Record<string, unknown>>;
   readonly versions: string;
@@ -34,15 +34,18 @@ export interface Outcome {
   readonly failures: readonly string[];
 }
 
+export type PartRow = Row & { readonly part: Part };
+
 const FEW_THOUSANDS = 1;
 
 /** Rejects when not even the preparations succeed. */
 export async function measureParts({ redis, identity, folder, plan, isWanted }: Surroundings): Promise<Outcome> {
   report("preparing");
-  const rows: Row[] = [];
+  const rows: PartRow[] = [];
   const raw: Record<string, unknown> = {};
   const failures: string[] = [];
-  const attempt = async (part: string, work: () => Promise<void>) => {
+  const add = (part: Part, found: readonly Row[]) => rows.push(...found.map((row) => ({ ...row, part })));
+  const attempt = async (part: Part, work: () => Promise<void>) => {
     if (!isWanted(part)) return;
     await work().catch((error: unknown) => {
       failures.push(`${part}: ${error instanceof Error ? error.message : String(error)}`);
@@ -54,7 +57,7 @@ export async function measureParts({ redis, identity, folder, plan, isWanted }: 
   const compare = async (group: Group) => {
     if (loader === undefined) return;
     const windows = await measureGroup(group, loader, plan, report);
-    rows.push(...rowsOfGroup(group, windows, plan.isQuick));
+    add(group.name, rowsOfGroup(group, windows, plan.isQuick));
     raw[group.name] = Object.fromEntries(windows);
   };
   for (const group of comparisons(fixture)) await attempt(group.name, () => compare(group));
@@ -70,7 +73,7 @@ export async function measureParts({ redis, identity, folder, plan, isWanted }: 
     const few = await startBenchRedis();
     try {
       const population = await populate(many, plan.populationThousands, (done) => report(`size: ${done} tokens`));
-      rows.push(...rowsOfMemory(population));
+      add("memory", rowsOfMemory(population));
       if (!isWanted("size")) return;
       const { samples, tokens } = await populate(few, FEW_THOUSANDS, () => {});
       const title = (count: number) => `VerifyToken of any of ${count.toLocaleString("en")} tokens, with its Redis`;
@@ -88,7 +91,7 @@ export async function measureParts({ redis, identity, folder, plan, isWanted }: 
   await attempt("times", async () => {
     if (loader === undefined) return;
     const times = await measureTimes(fixture, loader, folder, plan, report);
-    rows.push(...rowsOfTimes(times));
+    add("times", rowsOfTimes(times));
     raw["times"] = times;
   });
   return { rows, raw, failures, versions: `Redis ${fixture.redisVersion}, ${h2load?.version ?? "no h2load"}` };

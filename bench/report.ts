@@ -1,7 +1,8 @@
 // The report: one table for the terminal, JSON for programs, a page for the documentation.
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
-import { type Goal, type Row, verdictOf } from "./goals.js";
+import { type Goal, PARTS, type Row, verdictOf } from "./goals.js";
+import type { Outcome, PartRow } from "./parts.js";
 import type { Plan } from "./plan.js";
 import { NODE_FLAGS } from "./processes.js";
 
@@ -9,21 +10,38 @@ export interface Report {
   readonly command: string;
   readonly machine: string;
   readonly versions: string;
-  readonly commit: string;
   readonly isQuick: boolean;
-  readonly rows: readonly Row[];
+  readonly rows: readonly MeasuredRow[];
+  /** See Outcome. */
+  readonly raw: Outcome["raw"];
 }
 
-export function reportOf(rows: readonly Row[], plan: Plan, args: readonly string[], others: string): Report {
+type MeasuredRow = PartRow & { readonly commit: string };
+
+export function reportOf({ rows, raw, versions }: Outcome, plan: Plan, args: readonly string[]): Report {
   const [cpu] = cpus();
   const gigabytes = Math.round(totalmem() / 2 ** 30);
   return {
     command: ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
     machine: `${cpus().length} cores of ${cpu?.model ?? "an unknown kind"}, ${gigabytes} GB, Linux`,
-    versions: `Node ${process.versions.node} (${NODE_FLAGS.join(" ")}), ${others}`,
-    commit: commit(),
+    versions: `Node ${process.versions.node} (${NODE_FLAGS.join(" ")}), ${versions}`,
     isQuick: plan.isQuick,
-    rows,
+    rows: rows.map((row) => ({ ...row, commit: commit() })),
+    raw,
+  };
+}
+
+/** An earlier report with those parts replaced that were measured again. Throws when it is of another machine. */
+export function withParts(earlier: Report, again: Report): Report {
+  if (earlier.machine !== again.machine || earlier.versions !== again.versions) {
+    throw new Error(`docs/ has a report of ${earlier.machine}, with ${earlier.versions}: measure all parts again`);
+  }
+  const measured = new Set(again.rows.map(({ part }) => part));
+  const rows = [...earlier.rows.filter(({ part }) => !measured.has(part)), ...again.rows];
+  return {
+    ...earlier,
+    rows: rows.toSorted((a, b) => PARTS.indexOf(a.part) - PARTS.indexOf(b.part)),
+    raw: { ...earlier.raw, ...again.raw },
   };
 }
 
@@ -41,11 +59,11 @@ export function tableOf({ rows, isQuick, machine }: Report): string {
 }
 
 export function pageOf(report: Report): string {
-  const { rows, command, machine, versions, isQuick, commit: of } = report;
+  const { rows, command, machine, versions, isQuick } = report;
   const table = rows.map((row) => `| ${cellsOf(row, isQuick).join(" | ")} |`).join("\n");
   return `# Performance
 
-Written by \`${command}\`; run it to see yours. Measured on ${machine}, with ${versions}, at ${of}.
+Written by \`${command}\`; run it to see yours. Measured on ${machine}, with ${versions}, at ${commitsOf(rows)}.
 
 ![What one answer costs, as a ratio to a no-op gRPC call](performance.svg)
 
@@ -96,6 +114,14 @@ function goalOf({ least, most }: Goal = {}): string {
   if (least !== undefined && most !== undefined) return `${least}-${most}`;
   if (least !== undefined) return `>= ${least}`;
   return most === undefined ? "" : `<= ${most}`;
+}
+
+/** One commit, or several with the parts that were measured at each. */
+function commitsOf(rows: readonly MeasuredRow[]): string {
+  const commits = [...new Set(rows.map((row) => row.commit))];
+  if (commits.length === 1) return commits.join();
+  const partsAt = (of: string) => [...new Set(rows.filter((row) => row.commit === of).map(({ part }) => part))];
+  return commits.map((of) => `${of} (${partsAt(of).join(", ")})`).join(" and ");
 }
 
 function commit(): string {

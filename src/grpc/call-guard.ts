@@ -39,6 +39,7 @@ interface OpenCall {
   readonly startMs: number;
   /** The address at the other end. */
   readonly peer: string;
+  /** At least `traceparent`. */
   readonly headers: IncomingHttpHeaders;
   sendStatus(status: PartialStatus): void;
   close(): void;
@@ -110,7 +111,7 @@ export class CallGuard {
     const listener: ServerListener = {
       // Not called for a stream that was reset before: nobody would tell its end.
       onReceiveMetadata: (metadata, next) => {
-        stream.headers = metadata.toHttp2Headers() as IncomingHttpHeaders;
+        stream.headers = { traceparent: metadata.get("traceparent").join(", ") };
         timer = endIn(this.#options.callTimeoutMs);
         const ofPeer = this.#enter(stream.peer);
         this.#openStreams.add(stream);

@@ -8,7 +8,7 @@ import type { Logger } from "pino";
 import type { Reason } from "../domain/errors.js";
 import type { UnaryMethod } from "./unary-call.js";
 
-// What grpc-js says by itself, by how it begins; the rest of its texts can hold what the client sent.
+// What grpc-js says by itself of streams, by how it begins; the rest of its texts can hold what the client sent.
 const OF_GRPC_JS: readonly (readonly [beginning: string, reason: Reason])[] = [
   ["Invalid grpc-timeout", "MALFORMED_REQUEST"],
   ["Failed to decompress", "MALFORMED_REQUEST"],
@@ -54,7 +54,7 @@ export interface UnaryRoute {
   readonly maxMetadataBytes: number;
 }
 
-/** Tells of each HTTP/2 server that a server makes for its addresses, when grpc-js listens to it. */
+/** Tells of each HTTP/2 server that a server makes for its addresses, when grpc-js listens to it, and divides its calls. */
 export function onHttp2Server(
   server: Server,
   tell: (http2Server: EventEmitter) => void,
@@ -74,15 +74,15 @@ export function onHttp2Server(
     http2Server.removeAllListeners("stream");
     const serve: StreamListener = (stream, headers, flags, rawHeaders) => {
       const isTooLarge = mendHeaders(headers, rawHeaders) > maxMetadataBytes;
-      const method = methods.get(headers[":path"] ?? "") ?? UNKNOWN;
+      const method = isTooLarge ? TOO_LARGE : (methods.get(headers[":path"] ?? "") ?? UNKNOWN);
       const isGrpc = headers["content-type"]?.startsWith("application/grpc") ?? false;
-      const isUnary = !("type" in method) || method.type === "unary";
-      if (!isGrpc || !(isUnary || isTooLarge)) return byGrpcJs(stream, headers, flags, rawHeaders);
+      const isStreaming = "type" in method && method.type !== "unary";
+      if (!isGrpc || isStreaming) return byGrpcJs(stream, headers, flags, rawHeaders);
       // Its close event tells the rest.
       stream.on("error", () => {});
       // For the time after which a connection is idle.
       Reflect.apply(countStream, server, [stream]);
-      serveUnary(stream, headers, isTooLarge ? TOO_LARGE : method);
+      serveUnary(stream, headers, method);
     };
     http2Server.on("stream", serve);
     tell(http2Server);

@@ -197,6 +197,20 @@ test.each(["Check", "Watch"])("a %s that never sends its message is ended by the
   server.forceShutdown();
 });
 
+test("a client that compresses in an unknown way is told the known ones", async () => {
+  const session = connectHttp2(`http://${service.address}`);
+  const stream = session.request({
+    [constants.HTTP2_HEADER_METHOD]: "POST",
+    [constants.HTTP2_HEADER_PATH]: "/grpc.health.v1.Health/Check",
+    [constants.HTTP2_HEADER_CONTENT_TYPE]: "application/grpc",
+    "grpc-encoding": "snappy",
+  });
+  stream.end(Buffer.from([1, 0, 0, 0, 0]));
+  const headers = await new Promise((resolve) => stream.on("response", resolve));
+  expect(headers).toMatchObject({ "grpc-status": "12", "grpc-accept-encoding": "identity,gzip,deflate" });
+  session.destroy();
+});
+
 test("a doubled identity is UNAUTHENTICATED", async () => {
   const metadata = new Metadata();
   metadata.add("x-user-id", "alice");

@@ -103,6 +103,8 @@ test("every log line of a call names the trace that it belongs to, whoever refus
   expect(await lineOf({ traceparent }, "/no.Such/Method")).toMatchObject({ ...CONTEXT, status: "UNIMPLEMENTED" });
   const broken = Buffer.from("0aff", "hex");
   expect(await lineOf({ traceparent }, verify, broken)).toMatchObject({ ...CONTEXT, status: "INVALID_ARGUMENT" });
+  const stream = "/grpc.health.v1.Health/Watch";
+  expect(await lineOf({ traceparent }, stream, broken)).toMatchObject({ ...CONTEXT, status: "INVALID_ARGUMENT" });
 });
 
 test("without one, or with a bad one, the line has none, and the call is served", async () => {
