@@ -35,7 +35,7 @@ export class TokenVerifier {
   /** Fails closed: throws STORE_UNAVAILABLE when the store cannot be asked. */
   async verify(caller: Principal, bearer: string): Promise<Verification> {
     authorize(caller, "verify", { userId: caller.userId });
-    return this.#answer(bearer, caller.actor);
+    return await this.#answer(bearer, caller.actor);
   }
 
   /** The same for 1 to 100 tokens, in their order. */

@@ -182,9 +182,17 @@ export class Visit {
  * Whose limits they are: all tokens of a user have one budget, so that they do not multiply it and none of them takes the
  * user's own; a service has one for each user that it acts for, so that one user of a portal does not stop the others.
  */
-function keyOf({ organizationId, userId, actor, token }: Principal): string {
-  return `${organizationId}\0${userId}\0${token === undefined ? actor : "tokens"}`;
+function keyOf(caller: Principal): string {
+  const known = callerKeys.get(caller);
+  if (known !== undefined) return known;
+  const { organizationId, userId, actor, token } = caller;
+  const key = `${organizationId}\0${userId}\0${token === undefined ? actor : "tokens"}`;
+  callerKeys.set(caller, key);
+  return key;
 }
+
+/** Of principals that are remembered for their credential. */
+const callerKeys = new WeakMap<Principal, string>();
 
 const NO_KEYS: readonly string[] = [];
 function keysOf(credential: string | undefined): readonly string[] {

@@ -52,7 +52,8 @@ export function unary<Request, Response>(
     let status = OK;
     try {
       visit = admission.enter({ rpc, weight: weigh(request), peer, credential });
-      caller = await identify(headers, connection);
+      const identified = identify(headers, connection);
+      caller = identified instanceof Promise ? await identified : identified;
       visit.admit(caller);
       const response = await handle(request, caller);
       const failures = countFailures(response);

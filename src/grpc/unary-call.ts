@@ -68,14 +68,14 @@ export class UnaryCall {
     this.connection = connectionOf(stream.session);
     this.#listener = listener;
     this.#maxMessageBytes = maxMessageBytes;
-    stream.once("close", () => this.#end());
+    stream.on("close", () => this.#end());
   }
 
   /** Reads the request and runs the handler, for at most so long. */
   serve(method: UnaryMethod, limitMs: number): void {
     this.#timer = setTimeout(() => this.#refuse("DEADLINE_EXCEEDED"), limitMs);
     this.#stream.on("data", (chunk: Buffer) => this.#receive(chunk));
-    this.#stream.once("end", () => this.#handle(method));
+    this.#stream.on("end", () => this.#handle(method));
   }
 
   /** Answers with a status and no message, unless there was an answer before. */
@@ -180,7 +180,7 @@ export class UnaryCall {
     this.#isAnswered = true;
     this.#listener.onStatus(this, Status.OK);
     stream.respond(CONTENT, TRAILERS_FOLLOW);
-    stream.once("wantTrailers", () => {
+    stream.on("wantTrailers", () => {
       stream.sendTrailers(TRAILERS);
       this.#end();
     });
