@@ -7,7 +7,7 @@ import type { Load, Loader } from "./load.js";
 import type { Plan } from "./plan.js";
 import { cpuNs } from "./processes.js";
 
-/** CPU nanoseconds per answer, by contender and window. */
+/** CPU nanoseconds per answer, by contender and window; infinite where there was no answer. */
 export type Windows = ReadonlyMap<string, readonly number[]>;
 
 interface Entrant {
