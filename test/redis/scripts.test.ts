@@ -1,6 +1,7 @@
 // Each Lua script alone: run at most once, never too late, and the TTL that it leaves, as Redis sees it.
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import type { Redis } from "ioredis";
+import { evalsha, readFields } from "../../src/redis/commands.js";
 import { FIELDS } from "../../src/redis/layout.js";
 import * as scripts from "../../src/redis/scripts.js";
 import { eventually, startRedis } from "../harness.js";
@@ -240,4 +241,18 @@ test("get drops the index entry of an expired token", async () => {
 
 test("a script called with the wrong number of keys does not run", async () => {
   await expect(run(scripts.get, [INDEX], [])).rejects.toThrow("the script takes 2 keys, not 1");
+});
+
+test("commands can be wrapped as instrumentation does it, which calls resolve and reject by themselves", async () => {
+  const wrapped = redis.duplicate();
+  const send = wrapped.sendCommand.bind(wrapped);
+  wrapped.sendCommand = (command) => {
+    const { resolve, reject } = command;
+    command.resolve = (reply) => resolve(reply);
+    command.reject = (error) => reject(error);
+    return send(command);
+  };
+  expect(await readFields(wrapped, "apitoken:{none}:t:none")).toEqual(FIELDS.map(() => null));
+  await expect(evalsha(wrapped, "0".repeat(40), [], [])).rejects.toThrow("NOSCRIPT");
+  wrapped.disconnect();
 });
