@@ -51,8 +51,11 @@ test.each(BAD.filter(([name]) => !name.includes("line feed")))("%s is ignored", 
   expect(parse(header)).toBeUndefined(),
 );
 
-test("two of them are ignored", () =>
-  expect(parse(`00-${TRACE}-${SPAN}-01`, `00-${TRACE}-${SPAN}-01`)).toBeUndefined());
+test.each(["00", "cc"])("two of version %s are ignored", (version) => {
+  const one = `${version}-${TRACE}-${SPAN}-01`;
+  expect(parse(one, one)).toBeUndefined();
+  expect(parse(`${one}-more`, one)).toBeUndefined();
+});
 
 let redis: Awaited<ReturnType<typeof startRedis>>;
 let server: ServerProcess;
