@@ -25,7 +25,7 @@ const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 20 || (major === 20 && minor < 19))
   fail(`Node ${process.versions.node} is too old: 20.19 or newer is needed.`);
 
-await withLock(".build.lock", () => {
+await withLock(".build.lock", async () => {
   const dependencies = fingerprint(["package-lock.json"]);
   if (read("node_modules/.fingerprint") !== dependencies) {
     run("Installing dependencies", "npm", ["ci", "--include=dev", "--no-audit", "--no-fund"]);
@@ -46,6 +46,7 @@ await withLock(".build.lock", () => {
       compile("--project", "src/client/tsconfig.commonjs.json", "--outDir", "dist.next/commonjs");
       writeFileSync("dist.next/commonjs/package.json", '{ "type": "commonjs" }\n');
     }
+    await bundle("dist.next/src/main.js", "dist.next/apitokend.js");
     const { bin } = JSON.parse(readFileSync("package.json", "utf8"));
     for (const program of Object.values(bin)) chmodSync(program.replace(/^dist/, "dist.next"), 0o755);
     writeFileSync("dist.next/.fingerprint", sources);
@@ -53,6 +54,26 @@ await withLock(".build.lock", () => {
     renameSync("dist.next", "dist");
   }
 });
+
+/** One file of a program and all that it imports: it starts in less than half of the time that 300 files take. */
+async function bundle(program, outfile) {
+  const { build } = await import("esbuild");
+  await build({
+    entryPoints: [program],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    sourcemap: isPackage ? false : "linked",
+    sourcesContent: false,
+    // What grpc-js needs for channelz alone, which is off.
+    external: ["@grpc/proto-loader"],
+    // CommonJS packages ask for Node's own modules by it.
+    banner: { js: 'import { createRequire } from "node:module";\nconst require = createRequire(import.meta.url);' },
+    logLevel: "warning",
+  });
+}
 
 function run(title, command, args) {
   console.log(`${title}...`);
@@ -102,7 +123,7 @@ async function withLock(path, work) {
     }
   }
   process.on("exit", () => rmSync(path, { force: true }));
-  work();
+  await work();
 }
 
 function isRunning(pid) {

@@ -92,7 +92,7 @@ export async function startApitokend(options: ApitokendOptions): Promise<Listeni
     MAX_TOKENS_PER_USER: String(MAX_TOKENS_PER_USER),
     ...identity?.env,
   };
-  const command = [...pinned(cores), process.execPath, ...NODE_FLAGS, "dist/src/main.js"];
+  const command = [...pinned(cores), process.execPath, ...NODE_FLAGS, "dist/apitokend.js"];
   const startedMs = performance.now();
   const server = startServerProcess(env, { inherit: false, command });
   endWithUs(server.child);

@@ -252,7 +252,7 @@ test("the page about the network takes a person from development mode to JWTs, T
   const dir = join(folder.path, "local-issuer");
   await run(`node dist/test/local-issuer.js --dir '${dir}'`, {});
   const anyPort = "LISTEN_ADDRESS=127.0.0.1:0 MTLS_LISTEN_ADDRESS=127.0.0.1:0";
-  const start = `. '${dir}/env'; ${anyPort} DATA_DIR='${folder.path}/data' exec node dist/src/main.js`;
+  const start = `. '${dir}/env'; ${anyPort} DATA_DIR='${folder.path}/data' exec node dist/apitokend.js`;
   const server = startServerProcess({}, ["sh", "-ec", start]);
   started.push(server);
   const bearers = await server.listening();

@@ -36,7 +36,7 @@ export function startServerProcess(
   const {
     args = [],
     inherit = true,
-    command = [process.execPath, "dist/src/main.js"],
+    command = [process.execPath, "dist/apitokend.js"],
   }: StartOptions = "length" in options ? { command: options } : options;
   const [program = "", ...own] = command;
   const child = spawn(program, [...own, ...args], {

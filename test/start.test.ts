@@ -122,7 +122,7 @@ test("SIGTERM ends a server that is still starting", async () => {
 const onLinux = existsSync("/dev/full") ? test : test.skip;
 
 onLinux("a log that cannot be written costs lines, not the service", async () => {
-  const server = start({}, ["sh", "-c", `exec "${process.execPath}" dist/src/main.js 2>/dev/full`]);
+  const server = start({}, ["sh", "-c", `exec "${process.execPath}" dist/apitokend.js 2>/dev/full`]);
   const { tokens, close } = clients(await server.listening());
   for (let i = 0; i < 50; i += 1) await tokens.listTokens({});
   close();
@@ -131,7 +131,7 @@ onLinux("a log that cannot be written costs lines, not the service", async () =>
 
 onLinux("a reader of the log that stalls holds up neither calls nor the end", async () => {
   const pipe = join(folder.path, "log");
-  const command = `mkfifo "${pipe}"; sleep 60 < "${pipe}" & exec "${process.execPath}" dist/src/main.js 2> "${pipe}"`;
+  const command = `mkfifo "${pipe}"; sleep 60 < "${pipe}" & exec "${process.execPath}" dist/apitokend.js 2> "${pipe}"`;
   const server = start({}, ["sh", "-c", command]);
   const { tokens, close } = clients(await server.listening());
   for (let i = 0; i < 600; i += 1) await tokens.listTokens({}).catch(() => {});

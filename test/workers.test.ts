@@ -41,7 +41,7 @@ function workersOf(server: ServerProcess): ReadonlySet<string> {
 /** The children of the server that are Node. */
 function workerPids({ child }: ServerProcess): number[] {
   const pids = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ").map(Number);
-  return pids.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("main.js"));
+  return pids.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("apitokend.js"));
 }
 
 test("calls are served by all, metrics are their sum, and SIGTERM drains all", async () => {

@@ -62,5 +62,5 @@ function script<Reply>(numberOfKeys: number, ...parts: readonly string[]): Scrip
 }
 
 function source(name: string): string {
-  return readFileSync(new URL(`lua/${name}.lua`, import.meta.url), "utf8");
+  return readFileSync(new URL(import.meta.resolve(`#lua/${name}`)), "utf8");
 }

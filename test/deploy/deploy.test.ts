@@ -59,7 +59,7 @@ test("the image alone, without authentication, is refused", () => {
 test("the image runs as nobody in particular, by number, and gets signals itself", () => {
   expect(inImage(IMAGE, "USER")).toEqual(["1000:1000"]);
   const [entrypoint = ""] = inImage(IMAGE, "ENTRYPOINT");
-  expect(JSON.parse(entrypoint)).toEqual(["node", "/app/dist/src/main.js"]);
+  expect(JSON.parse(entrypoint)).toEqual(["node", "/app/dist/apitokend.js"]);
 });
 
 test("what the Dockerfile copies is let through by .dockerignore, and nothing else", () => {
