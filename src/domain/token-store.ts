@@ -15,20 +15,24 @@ export interface TokenStore {
 
   listEvents(query: EventQuery): Promise<{ events: readonly TokenEvent[]; next: EventPosition | undefined }>;
 
-  /** The token of that uid with its secret hashes, in one read. */
-  read(uid: string): Promise<StoredToken | undefined>;
+  /** The token of that uid, in one read. */
+  read(uid: string): Promise<Reading | undefined>;
 
-  /** The clock that ends the token of that uid, as well as it is known without asking; never waits and never fails. */
-  nowMs(uid: string): number;
-
-  /** Notes that the current secret was verified. Never waits, never fails; see LAST_USED_RESOLUTION. */
-  recordUse(token: StoredToken): void;
+  /** Notes that the current secret of what was read was verified. Never waits, never fails; see LAST_USED_RESOLUTION. */
+  recordUse(reading: Reading): void;
 
   /** Leaves an event that the secret before the latest renewal was presented; at most one a minute for each token. */
   recordSupersededUse(token: StoredToken, actor: string): void;
 }
 
 /** What verification reads. */
+export interface Reading {
+  readonly token: StoredToken;
+  /** The clock that ends the token, when it was read; as well as it is known without asking. */
+  readonly timeMs: number;
+}
+
+/** A token with what tells its secrets from others. */
 export interface StoredToken extends Token {
   readonly secretHash: string;
   /** The secret from before the latest renewal, kept to tell superseded from unknown. */

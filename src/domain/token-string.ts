@@ -19,6 +19,8 @@ const UID_LENGTH = TAG_LENGTH + ID_LENGTH;
 /** 62^43 > 2^256. */
 const SECRET_LENGTH = 43;
 const CHECKSUM_LENGTH = 6;
+/** SHA-256 in base64url. */
+const HASH_LENGTH = 43;
 const MAX_TAGS = 10_000;
 const BODY_LENGTH = VERSION.length + UID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
 const UID = new RegExp(`^[0-9A-Za-z]{${UID_LENGTH}}$`);
@@ -98,8 +100,13 @@ export function hashSecret(secret: string): string {
 
 /** Compares two secret hashes in constant time. */
 export function isSameHash(a: string, b: string): boolean {
-  return a.length === b.length && timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
+  if (a.length !== HASH_LENGTH || b.length !== HASH_LENGTH) return false;
+  compared.a.write(a, "latin1");
+  compared.b.write(b, "latin1");
+  return timingSafeEqual(compared.a, compared.b);
 }
+
+const compared = { a: Buffer.alloc(HASH_LENGTH), b: Buffer.alloc(HASH_LENGTH) };
 
 /** Uniform letters and digits from the operating system's generator. */
 export function randomText(length: number): string {

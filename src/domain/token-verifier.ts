@@ -3,7 +3,7 @@
 import { authorize, type Principal } from "./access.js";
 import { Fields } from "./fields.js";
 import { expireTimeMs, type Token } from "./token.js";
-import type { StoredToken, TokenStore } from "./token-store.js";
+import type { Reading, TokenStore } from "./token-store.js";
 import { hashSecret, isSameHash, parseToken } from "./token-string.js";
 
 /** A dead token is an answer, not an error. */
@@ -32,10 +32,13 @@ export class TokenVerifier {
     this.#count = options.count;
   }
 
-  /** Fails closed: throws STORE_UNAVAILABLE when the store cannot be asked. */
-  async verify(caller: Principal, bearer: string): Promise<Verification> {
+  /**
+   * Throws INSUFFICIENT_PRIVILEGE at once where the caller may not ask. Fails closed: rejects with STORE_UNAVAILABLE when the
+   * store cannot be asked.
+   */
+  verify(caller: Principal, bearer: string): Promise<Verification> {
     authorize(caller, "verify", { userId: caller.userId });
-    return await this.#answer(bearer, caller.actor);
+    return this.#answer(bearer, caller.actor);
   }
 
   /** The same for 1 to 100 tokens, in their order. */
@@ -62,25 +65,22 @@ export class TokenVerifier {
     return verification;
   }
 
-  #judge(token: StoredToken | undefined, presentedHash: string, actor: string): Verification {
-    if (token === undefined) return { active: false, reason: "unknown" };
+  #judge(reading: Reading | undefined, presentedHash: string, actor: string): Verification {
+    if (reading === undefined) return { active: false, reason: "unknown" };
+    const { token, timeMs } = reading;
     if (isSameHash(presentedHash, token.secretHash)) {
-      this.#store.recordUse(token);
-      return { active: true, token, secret: "current", expiresInMs: this.#remainingMs(token, expireTimeMs(token)) };
+      this.#store.recordUse(reading);
+      return { active: true, token, secret: "current", expiresInMs: Math.max(0, expireTimeMs(token) - timeMs) };
     }
     if (token.previousSecretHash === undefined || !isSameHash(presentedHash, token.previousSecretHash)) {
       return { active: false, reason: "unknown" };
     }
     if (token.previousSecretExpireTimeMs !== undefined) {
-      const expiresInMs = this.#remainingMs(token, token.previousSecretExpireTimeMs);
+      const expiresInMs = Math.max(0, token.previousSecretExpireTimeMs - timeMs);
       return { active: true, token, secret: "previous", expiresInMs };
     }
     this.#store.recordSupersededUse(token, actor);
     return { active: false, reason: "superseded" };
-  }
-
-  #remainingMs({ uid }: Token, endMs: number): number {
-    return Math.max(0, endMs - this.#store.nowMs(uid));
   }
 }
 

@@ -52,7 +52,8 @@ export function tokenVerificationHandlers(pipeline: Pipeline, verifier: TokenVer
     verifyToken: unary(
       pipeline,
       "VerifyToken",
-      async (request, caller) => verification(await verifier.verify(caller, request.token)),
+      // Written with `then`: each async function more on this path costs some per cent of it.
+      (request, caller) => verifier.verify(caller, request.token).then(verification),
       { countFailures: (answer) => (isDead(answer) ? 1 : 0), isRoutine: true },
     ),
     verifyTokens: unary(

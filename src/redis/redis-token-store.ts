@@ -8,6 +8,7 @@ import type {
   ListPosition,
   ListQuery,
   Mutation,
+  Reading,
   RenewCommand,
   RevokeCommand,
   StoredToken,
@@ -108,24 +109,23 @@ export class RedisTokenStore implements TokenStore {
     return { events, next: next === "" ? undefined : ([next] as const) };
   }
 
-  async read(uid: string): Promise<StoredToken | undefined> {
+  async read(uid: string): Promise<Reading | undefined> {
     const key = tokenKey(splitUid(uid));
     const values = await this.#redis.read(key, (redis) => readFields(redis, key));
-    // Only a token that had a grace period needs the clock; asked after the read, it can only end the grace earlier.
-    const nowMs = hasPreviousExpiry(values) ? await this.#redis.readClock(key) : 0;
-    return decodeToken(uid, values, nowMs);
+    // Asked after the read, the clock can only end a grace period earlier.
+    const isClockNeeded = hasPreviousExpiry(values);
+    const timeMs = isClockNeeded ? await this.#redis.readClock(key) : (this.#redis.nowMs(key) ?? Date.now());
+    const token = decodeToken(uid, values, timeMs);
+    return token && { token, timeMs };
   }
 
-  nowMs(uid: string): number {
-    return this.#redis.nowMs(tokenKey(splitUid(uid))) ?? Date.now();
-  }
-
-  recordUse(used: StoredToken): void {
-    if (this.#isFresh(used)) return;
-    const key = `${used.uid}.${used.generation}`;
+  recordUse({ token, timeMs }: Reading): void {
+    const { uid, generation, lastUsedTimeMs } = token;
+    if (lastUsedTimeMs !== undefined && timeMs < lastUsedTimeMs + this.#lastUsedResolutionMs) return;
+    const key = `${uid}.${generation}`;
     if (this.#usesUnderWay.has(key)) return;
     this.#usesUnderWay.add(key);
-    void this.#noteUse(used).finally(() => this.#usesUnderWay.delete(key));
+    void this.#noteUse(token).finally(() => this.#usesUnderWay.delete(key));
   }
 
   recordSupersededUse({ uid, generation }: StoredToken, actor: string): void {
@@ -139,12 +139,6 @@ export class RedisTokenStore implements TokenStore {
     this.#redis
       .note(key, (redis) => scripts.recordSupersededUse(redis, keys, args))
       .catch(() => this.#supersededNoted.delete(uid));
-  }
-
-  #isFresh({ uid, lastUsedTimeMs }: StoredToken): boolean {
-    if (lastUsedTimeMs === undefined) return false;
-    const nowMs = this.#redis.nowMs(tokenKey(splitUid(uid)));
-    return nowMs === undefined || nowMs < lastUsedTimeMs + this.#lastUsedResolutionMs;
   }
 
   /** Tries for as long as the note would come in time; after that the next use is noted instead. */

@@ -60,11 +60,11 @@ async function useAll(store: RedisTokenStore, organizationId: string) {
   for (const gracePeriodMs of [60_000, 0]) {
     const renewal = { ...common, gracePeriodMs, secretHash: hashSecret("2"), replay: undefined, etag: "" };
     expect(await store.renew(renewal)).toMatchObject({ outcome: "renewed" });
-    const token = await store.read(uid);
-    if (token === undefined) throw new Error("no token");
-    store.recordUse(token);
-    await eventually(async () => expect((await store.read(uid))?.lastUsedTimeMs).toBeDefined());
-    if (gracePeriodMs === 0) store.recordSupersededUse(token, "service:gateway");
+    const reading = await store.read(uid);
+    if (reading === undefined) throw new Error("no token");
+    store.recordUse(reading);
+    await eventually(async () => expect((await store.read(uid))?.token.lastUsedTimeMs).toBeDefined());
+    if (gracePeriodMs === 0) store.recordSupersededUse(reading.token, "service:gateway");
   }
   expect((await store.get(owner, "my_token"))?.uid).toBe(uid);
   expect((await store.list({ ...owner, after: undefined, limit: 10 })).tokens).toHaveLength(1);
@@ -95,7 +95,9 @@ async function moveSlot(topology: ClusterTopology, store: RedisTokenStore, organ
   const owner = await topology.masterOfSlot(slot);
   const target = (await topology.masters()).find((node) => node !== owner);
   if (target === undefined) throw new Error("no other master");
-  await topology.migrateSlot(slot, target, { pause: async () => expect(await store.read(uid)).toMatchObject({ uid }) });
+  await topology.migrateSlot(slot, target, {
+    pause: async () => expect(await store.read(uid)).toMatchObject({ token: { uid } }),
+  });
 }
 
 test("in a Cluster the user of docs/redis.md can do what is needed, and has no rule too many", async () => {

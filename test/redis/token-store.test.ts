@@ -82,7 +82,7 @@ test("a created token is read by name, by uid and in the list, and its key expir
   expect(token).toMatchObject({ ...alice, name: "my_token", role: "reader", ttlMs: 3_600_000, generation: 1 });
   expect(token.lastUsedTimeMs).toBeUndefined();
   expect(await store.get(alice, "my_token")).toEqual(token);
-  expect(await store.read(token.uid)).toEqual(token);
+  expect(await stored(token.uid)).toEqual(token);
   expect(
     (await store.list({ organizationId: ORGANIZATION, userId: "alice", after: undefined, limit: 10 })).tokens,
   ).toEqual([token]);
@@ -132,8 +132,8 @@ test("a name that begins another name, or looks like a key or a pattern, names o
 
 test("a renewal keeps uid, name, role, owner and ttl, and restarts the lifetime", async () => {
   const before = await createToken({ role: "reader" });
-  store.recordUse(await stored(before.uid));
-  await eventually(async () => expect((await store.read(before.uid))?.lastUsedTimeMs).toBeDefined());
+  store.recordUse(await reading(before.uid));
+  await eventually(async () => expect((await stored(before.uid)).lastUsedTimeMs).toBeDefined());
   const after = tokenOf(await renew(), "renewed");
   const { uid, name, role, organizationId, userId, ttlMs } = before;
   expect(after).toMatchObject({ uid, name, role, organizationId, userId, ttlMs, generation: 2 });
@@ -175,7 +175,7 @@ test("an etag from before a renewal, or of a dropped token of the same name, cha
 
 test("the last use leaves the etag as it is", async () => {
   const token = await createToken();
-  store.recordUse(await stored(token.uid));
+  store.recordUse(await reading(token.uid));
   await eventually(async () => expect((await stored(token.uid)).lastUsedTimeMs).toBeDefined());
   expect(etagOf(await stored(token.uid))).toBe(etagOf(token));
 });
@@ -198,7 +198,7 @@ test("a grace period ends by Redis's clock, and is forgotten at the next use", a
   expect((await stored(uid)).previousSecretExpireTimeMs).toBeDefined();
   await eventually(async () => expect((await stored(uid)).previousSecretExpireTimeMs).toBeUndefined());
   expect((await store.get(alice, "my_token"))?.previousSecretExpireTimeMs).toBeUndefined();
-  store.recordUse(await stored(uid));
+  store.recordUse(await reading(uid));
   await eventually(async () => expect(await redis.client.hexists(tokenKey(splitUid(uid)), "pe")).toBe(0));
 });
 
@@ -231,7 +231,7 @@ test("renewing at T-1 ms, T and T+1 ms of the expiry: it works until T and not a
 
 test("an expired token is gone: nothing finds, renews, revokes, lists or revives it, and its name is free", async () => {
   const token = await createToken({ ttlMs: 30 });
-  const read = await stored(token.uid);
+  const read = await reading(token.uid);
   await eventually(async () => expect(await store.read(token.uid)).toBeUndefined());
   store.recordUse(read);
   expect((await renew()).outcome).toBe("missing");
@@ -267,7 +267,7 @@ test("a request_id with other fields is refused and changes nothing", async () =
 
 test("after the first use, another renewal or a revocation a request can no longer be replayed", async () => {
   const token = await createToken({ replay: replay() });
-  store.recordUse(await stored(token.uid));
+  store.recordUse(await reading(token.uid));
   await eventually(async () => expect((await create({ replay: replay() })).outcome).toBe("expired"));
   const second = replay({ requestHash: "request-2" });
   await renew({ replay: second });
@@ -379,10 +379,10 @@ test("a Redis that refuses writes still reads, past the entries of expired token
 
 test("a first use while the connection is down is noted when it is back", async () => {
   const { uid } = await createToken();
-  const used = await stored(uid);
+  const used = await reading(uid);
   await redis.client.client("KILL", "TYPE", "normal");
   store.recordUse(used);
-  await eventually(async () => expect((await store.read(uid))?.lastUsedTimeMs).toBeDefined(), 2000);
+  await eventually(async () => expect((await stored(uid)).lastUsedTimeMs).toBeDefined(), 2000);
 });
 
 test("a user has at most the allowed number of live tokens; expired ones do not count", async () => {
@@ -432,15 +432,15 @@ test("64 parallel creations of one name make one token, and never more than the 
 test("the first use is noted at once, later ones once per resolution, and none on another generation", async () => {
   store = new RedisTokenStore(redis.connection, { lastUsedResolutionMs: 100, eventRetentionMs: 86_400_000 });
   const { uid } = await createToken();
-  const unused = await stored(uid);
+  const unused = await reading(uid);
   store.recordUse(unused);
   await eventually(async () => expect((await stored(uid)).lastUsedTimeMs).toBeDefined(), 2000);
-  const first = await stored(uid);
+  const first = await reading(uid);
   store.recordUse(first);
   await eventually(async () => {
-    const now = await stored(uid);
+    const now = await reading(uid);
     store.recordUse(now);
-    expect(now.lastUsedTimeMs).toBeGreaterThanOrEqual((first.lastUsedTimeMs ?? 0) + 100);
+    expect(now.token.lastUsedTimeMs).toBeGreaterThanOrEqual((first.token.lastUsedTimeMs ?? 0) + 100);
   });
   await renew();
   store.recordUse(unused);
@@ -458,10 +458,14 @@ test("a Redis that lost its scripts serves on", async () => {
   ).toEqual([2, undefined]);
 });
 
+async function reading(uid: string) {
+  const found = await store.read(uid);
+  if (found === undefined) throw new Error("the token is gone");
+  return found;
+}
+
 async function stored(uid: string) {
-  const token = await store.read(uid);
-  if (token === undefined) throw new Error("the token is gone");
-  return token;
+  return (await reading(uid)).token;
 }
 
 async function redisTime(): Promise<[number]> {

@@ -62,7 +62,7 @@ async function livesAndDies(store: Store, organizationId: string) {
     outcome: "renewed",
     token: { generation: 2 },
   });
-  expect(await store.read(uid)).toMatchObject({ ...owner, uid, generation: 2, secretHash: hashSecret("2") });
+  expect(await store.read(uid)).toMatchObject({ token: { ...owner, uid, generation: 2, secretHash: hashSecret("2") } });
   expect((await store.list({ ...owner, after: undefined, limit: 10 })).tokens).toHaveLength(1);
   expect(await store.revoke({ ...owner, actor, name: "my_token", etag: "" })).toMatchObject({ outcome: "revoked" });
   expect(await store.read(uid)).toBeUndefined();
@@ -233,7 +233,7 @@ describe("in a Cluster", () => {
       keysPerStep: 1,
       pause: async () => {
         steps += 1;
-        expect(await opened.store.read(uid)).toMatchObject({ uid });
+        expect(await opened.store.read(uid)).toMatchObject({ token: { uid } });
         await renew(opened.store, "moving").then(
           () => (renewals += 1),
           // On a slow machine the last of several tries may go without an answer.
@@ -266,9 +266,9 @@ describe("in a Cluster", () => {
     await eventually(() => expect(topology.masterOfSlot(slotOf("acme"))).resolves.not.toBe(lost), 12_000);
     await topology.healed();
     const { generation } = await eventually(async () => {
-      const token = await opened.store.read(uid);
-      if (token === undefined) throw new Error("lost");
-      return token;
+      const reading = await opened.store.read(uid);
+      if (reading === undefined) throw new Error("lost");
+      return reading.token;
     }, 10_000);
     expect(await eventually(() => renew(opened.store, "survives"), 5000)).toMatchObject({
       token: { generation: generation + 1 },
