@@ -12,9 +12,13 @@ import type { Plan } from "./plan.js";
 import { OTHERS, pinned, run } from "./processes.js";
 import { startApitokend, startBareHttp2, startFloor } from "./servers.js";
 
-export interface Comparison extends LatencyResult {
-  /** p50 of the second target over that of the first: the median over all pairs of slices. */
-  readonly ratio: number;
+/** Of two targets. */
+export interface Comparison {
+  /** p50 of the second over that of the first, by pair of slices. */
+  readonly ratios: readonly number[];
+  /** In milliseconds, of each target in order: the median over the sets. */
+  readonly p50: readonly number[];
+  readonly p99: readonly number[];
 }
 
 export interface Times {
@@ -44,34 +48,58 @@ export async function measureTimes(
     await server.stop();
   }
   const many = verifyMany(gateway, tokens);
-  const floor = await startFloor("bytes", goodReply);
-  const service = await startApitokend({ redis, identity });
-  const reader = await startBareHttp2(goodReply, { redis, token: tokens[0] ?? "" });
-  try {
-    const fixed = { ...many, isRight: (reply: Buffer) => reply.equals(goodReply) };
-    const below = { address: floor.address, question: fixed };
-    const verification = [below, { address: service.address, question: many }];
-    report("times: warming up");
-    for (const { address } of [floor, service, reader]) {
-      await loader.run(await fixture.good.load(address), address, { calls: plan.warmUpCalls });
+  const fixed = { ...many, isRight: (reply: Buffer) => reply.equals(goodReply) };
+  const results: Readonly<Record<keyof Omit<Times, "startMs">, LatencyResult[]>> = {
+    oneUnderWay: [],
+    readOneUnderWay: [],
+    at1000: [],
+    lists: [],
+  };
+  for (let set = 1; set <= plan.sets; set += 1) {
+    const floor = await startFloor("bytes", goodReply);
+    const service = await startApitokend({ redis, identity });
+    const reader = await startBareHttp2(goodReply, { redis, token: tokens[0] ?? "" });
+    try {
+      const below = { address: floor.address, question: fixed };
+      const verification = [below, { address: service.address, question: many }];
+      const lists = [fixture.shortList, fixture.longList].map((question) => ({ address: service.address, question }));
+      report(`times, set ${set} of ${plan.sets}: warming up`);
+      for (const { address } of [floor, service, reader]) {
+        await loader.run(await fixture.good.load(address), address, { calls: plan.warmUpCalls });
+      }
+      const compare = async (title: string, targets: readonly Target[], callsPerSecond?: number) => {
+        report(`times, set ${set} of ${plan.sets}: ${title}`);
+        return timesOf(targets, { callsPerSecond, slices: plan.slices, sliceMs: plan.sliceMs }, folder);
+      };
+      results.oneUnderWay.push(await compare("one call under way", verification));
+      const reading = [below, { address: reader.address, question: fixed }];
+      results.readOneUnderWay.push(await compare("one read under way", reading));
+      results.at1000.push(await compare("1,000 calls a second", verification, 1000));
+      results.lists.push(await compare("pages of lists", lists));
+    } finally {
+      await floor.stop();
+      await service.stop();
+      await reader.stop();
     }
-    const lists = [fixture.shortList, fixture.longList].map((question) => ({ address: service.address, question }));
-    const compare = async (title: string, targets: readonly Target[], callsPerSecond?: number) => {
-      report(`times: ${title}`);
-      return compareTimes(targets, { callsPerSecond, slices: plan.slices, sliceMs: plan.sliceMs }, folder);
-    };
-    return {
-      oneUnderWay: await compare("one call under way", verification),
-      readOneUnderWay: await compare("one read under way", [below, { address: reader.address, question: fixed }]),
-      at1000: await compare("1,000 calls a second", verification, 1000),
-      lists: await compare("pages of lists", lists),
-      startMs: median(starts),
-    } satisfies Times;
-  } finally {
-    await floor.stop();
-    await service.stop();
-    await reader.stop();
   }
+  return {
+    oneUnderWay: comparisonOf(results.oneUnderWay),
+    readOneUnderWay: comparisonOf(results.readOneUnderWay),
+    at1000: comparisonOf(results.at1000),
+    lists: comparisonOf(results.lists),
+    startMs: median(starts),
+  } satisfies Times;
+}
+
+/** All sets together. */
+function comparisonOf(sets: readonly LatencyResult[]): Comparison {
+  const ofBoth = (percentile: "p50" | "p99") => [0, 1].map((at) => median(sets.map((set) => set[percentile][at] ?? 0)));
+  const slices = sets.flatMap((set) => set.slices);
+  return {
+    ratios: slices.map(([below = 0, above = 0]) => above / below),
+    p50: ofBoth("p50"),
+    p99: ofBoth("p99"),
+  };
 }
 
 interface Target {
@@ -79,7 +107,11 @@ interface Target {
   readonly question: Question;
 }
 
-async function compareTimes(targets: readonly Target[], slices: Omit<LatencyJob, "targets">, folder: string) {
+async function timesOf(
+  targets: readonly Target[],
+  slices: Omit<LatencyJob, "targets">,
+  folder: string,
+): Promise<LatencyResult> {
   const asked: LatencyJob["targets"][number][] = [];
   for (const { address, question } of targets) {
     const load = await question.load(address);
@@ -94,5 +126,5 @@ async function compareTimes(targets: readonly Target[], slices: Omit<LatencyJob,
   const result = JSON.parse(await run([...command, JSON.stringify(job)])) as LatencyResult;
   const { failures } = result;
   if (failures.length > 0) throw new Error(`${failures.length} calls failed while timed, with status ${failures[0]}`);
-  return { ...result, ratio: median(result.slices.map(([below = 0, above = 0]) => above / below)) };
+  return result;
 }

@@ -82,8 +82,8 @@ afterwards the bytes of each reply.
 
 The server is the built one with a JWT for each call, metrics, rates that nothing reaches, \`LOG_LEVEL=warn\`, and a Redis
 with \`appendfsync everysec\` on a unix socket; without TLS. Times are those of one client, after 25,000 calls to each server,
-that alternates each second between the two that are compared, with many different tokens; calls at a fixed rate go out
-when their time has come, whether or not earlier ones were answered.
+that alternates each second between the two that are compared, with many different tokens: five pairs of seconds of each of
+five sets of fresh processes. Calls at a fixed rate go out when their time has come, whether or not earlier ones were answered.
 
 Where the CPU time of a verification goes, and why a goal is not met: [hot-path.md](hot-path.md).
 

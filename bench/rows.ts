@@ -61,12 +61,12 @@ export function rowsOfTimes({ at1000, oneUnderWay, readOneUnderWay, lists, start
   ];
 }
 
-function timeRow(what: string, { p50, p99, ratio }: Comparison, goal: Row["goal"]): Row {
+function timeRow(what: string, { p50, p99, ratios: values }: Comparison, goal: Row["goal"]): Row {
   const [below = 0, above = 0] = p50;
   const [belowP99 = 0, aboveP99 = 0] = p99;
   const both = (one: number, other: number) => `${one.toFixed(2)} ms against ${other.toFixed(2)} ms`;
   const note = `p50 ${both(above, below)}, p99 ${both(aboveP99, belowP99)}`;
-  return { what, number: ratio, unit: "ratio", goal, note };
+  return { ...ratioRow(what, values, "ratio"), goal, note };
 }
 
 export function rowsOfMemory({ bytesPerToken, tokens, seconds }: Population): Row[] {
