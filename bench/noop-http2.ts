@@ -12,6 +12,8 @@ const [base64 = "", socketPath, key = ""] = process.argv.slice(2);
 const reply = frame(Buffer.from(base64, "base64"));
 const master = socketPath === undefined ? undefined : new Master(new Redis(socketPath));
 await master?.redis.ping();
+/** As our server's answers: src/grpc/unary-call.ts. */
+const WITHOUT_DATE = { waitForTrailers: true, sendDate: false };
 const server = createServer();
 server.on("stream", (stream: ServerHttp2Stream) => {
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
@@ -19,7 +21,7 @@ server.on("stream", (stream: ServerHttp2Stream) => {
   stream.on("error", () => {});
   const respond = () => {
     if (stream.destroyed) return;
-    stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+    stream.respond({ ":status": 200, "content-type": "application/grpc" }, WITHOUT_DATE);
     stream.end(reply);
   };
   stream.on("end", () => {

@@ -28,7 +28,7 @@ export interface TokenStore {
 /** What verification reads. */
 export interface Reading {
   readonly token: StoredToken;
-  /** The clock that ends the token, when it was read; as well as it is known without asking. */
+  /** What the clock that ends the token said right after it was read; where that is not known, this process's own. */
   readonly timeMs: number;
 }
 

@@ -63,7 +63,7 @@ function refuse(errorCode: Status, errorMessage: string): Answer {
 
 /** gen/descriptor.binpb is a FileDescriptorSet; its field 1 is cut out without decoding, so that no byte changes. */
 function readFiles(): Map<string, File> {
-  const reader = new BinaryReader(readFileSync(new URL(import.meta.resolve("api-token-service/descriptor.binpb"))));
+  const reader = new BinaryReader(readFileSync(new URL(import.meta.resolve("#descriptor.binpb"))));
   const files = new Map<string, File>();
   while (reader.pos < reader.len) {
     reader.tag();

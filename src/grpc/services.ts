@@ -58,6 +58,7 @@ class Writer extends BinaryWriter {
 
 let writer = new Writer();
 
+/** The bytes lie in the writer's room, where the next answer will be: copy them at once. */
 function serialize<Message>(codec: Codec<Message>, message: Message): Buffer {
   const room = writer as unknown as Room;
   try {

@@ -93,7 +93,7 @@ async function readStdin(): Promise<string> {
 }
 
 function readVersion(): string {
-  const file = new URL(import.meta.resolve("api-token-service/package.json"));
+  const file = new URL(import.meta.resolve("#package.json"));
   const { version } = JSON.parse(readFileSync(file, "utf8")) as { version: string };
   return version;
 }

@@ -1,5 +1,5 @@
 // What every call can rely on: health, reflection, the deadline cap, and what happens when Redis is away.
-import { connect as connectHttp2, constants } from "node:http2";
+import { connect as connectHttp2, constants, type IncomingHttpHeaders } from "node:http2";
 import { credentials, Metadata, Server, ServerCredentials, type ServiceError, status as Status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { pino } from "pino";
@@ -208,6 +208,23 @@ test("a client that compresses in an unknown way is told the known ones", async 
   stream.end(Buffer.from([1, 0, 0, 0, 0]));
   const headers = await new Promise((resolve) => stream.on("response", resolve));
   expect(headers).toMatchObject({ "grpc-status": "12", "grpc-accept-encoding": "identity,gzip,deflate" });
+  session.destroy();
+});
+
+test.each([
+  ["an answer", Buffer.alloc(5)],
+  ["a refusal", Buffer.from([0, 0, 0, 0, 9])],
+])("%s has no date, which would cost more than to hash a token", async (_, body) => {
+  const session = connectHttp2(`http://${service.address}`);
+  const stream = session.request({
+    [constants.HTTP2_HEADER_METHOD]: "POST",
+    [constants.HTTP2_HEADER_PATH]: "/grpc.health.v1.Health/Check",
+    [constants.HTTP2_HEADER_CONTENT_TYPE]: "application/grpc",
+  });
+  stream.end(body);
+  const headers = await new Promise<IncomingHttpHeaders>((resolve) => stream.on("response", resolve));
+  expect(headers[":status"]).toBe(200);
+  expect(headers.date).toBeUndefined();
   session.destroy();
 });
 

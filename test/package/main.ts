@@ -1,7 +1,7 @@
 // The program behind `npm run test:package`: what `npm pack` makes from the sources, installed in empty projects with each
 // version of Node, its programs started and imported as a stranger would. Not a part of `npm test`, for it installs.
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { expectLines, output, run, Skipped } from "../clients/programs.js";
 import { ROOT } from "../clients/vectors.js";
 import { temporaryFolder } from "../harness.js";
@@ -95,6 +95,9 @@ async function checkOn(version: string, tarball: string): Promise<string | undef
     expectLines(program, await output(["npx", program, "--version"], here), `${program} ${manifest.version}\n`);
     if (!(await output(["npx", program, "--help"], here)).includes(program)) throw new Error("no help");
   }
+  // What the image runs, from the same build; it reads its scripts as it is loaded.
+  const bundle = join(dirname(tarball), "dist/apitokend.js");
+  expectLines("the bundle", await output(["node", bundle, "--version"], here), `apitokend ${manifest.version}\n`);
   await checkRunning(project, env);
   say(`Node ${version}: installed; both programs run; import and require create and verify a token`);
   return project;
