@@ -111,7 +111,9 @@ test("in a Cluster the user of docs/redis.md can do what is needed, and has no r
   const called = await calledCommands(topology.nodes);
   const granted = ruleOf("apitokend").filter((word) => word.startsWith("+"));
   expect(granted.length).toBeGreaterThan(20);
-  expect(granted.filter((word) => !called.has(word.slice(1)))).toEqual([]);
+  const unused = granted.filter((word) => !called.has(word.slice(1)));
+  // ioredis calls these when it asks a replica for the slots, or a node has another role than before.
+  expect(unused.filter((word) => word !== "+readonly" && word !== "+readwrite")).toEqual([]);
 });
 
 test("under Sentinels the users of docs/redis.md can do what is needed", async () => {
