@@ -86,7 +86,7 @@ that alternates each second between the two that are compared, with many differe
 five sets of fresh processes. Calls at a fixed rate go out when their time has come, whether or not earlier ones were answered.
 
 The count of tokens for \`METRICS_ADDRESS\`, which one of all servers does at a steady pace, is left out where many tokens are
-compared with few: on the machine of the first such page it took Redis some 20 ms a second while it went on.
+compared with few: where that was looked at, it took Redis some 20 ms a second while it went on.
 
 Where the CPU time of a verification goes, and why a goal is not met: [hot-path.md](hot-path.md).
 

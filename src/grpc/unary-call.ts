@@ -31,7 +31,7 @@ const PREFIX_BYTES = 5;
 const CONTENT = { ":status": 200, "content-type": "application/grpc+proto" } as const;
 /**
  * Without the date that Node would add: HTTP wants one of a server with a clock, no gRPC client reads it, and it takes some
- * 7 % of a verification. `sendDate` works in Node's own class of answers, and here, but is documented only there.
+ * 7 % of a verification. Node takes `sendDate` here, but documents it only for its Http2ServerResponse; a test would notice.
  */
 const TRAILERS_FOLLOW = { waitForTrailers: true, sendDate: false };
 const NOTHING_FOLLOWS = { endStream: true, sendDate: false };
